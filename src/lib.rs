@@ -1,0 +1,3 @@
+//! Erlang/OTP as a Rust library, on a scheduler of its own.
+
+pub(crate) mod sync;
