@@ -1,0 +1,3 @@
+//! The scheduler: who runs, on which thread, and when.
+
+pub(crate) mod wheel;
