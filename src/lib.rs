@@ -1,4 +1,62 @@
 //! Erlang/OTP as a Rust library, on a scheduler of its own.
 
-pub(crate) mod sched;
-pub(crate) mod sync;
+#[cfg(not(all(test, loom)))]
+mod destination;
+#[cfg(not(all(test, loom)))]
+mod error;
+mod exit;
+#[cfg(not(all(test, loom)))]
+mod gen_server;
+#[cfg(not(all(test, loom)))]
+mod hooks;
+mod process;
+#[cfg(not(all(test, loom)))]
+mod receive;
+#[cfg(not(all(test, loom)))]
+mod registry;
+mod sched;
+mod sync;
+#[cfg(not(all(test, loom)))]
+mod system;
+
+#[cfg(all(test, loom))]
+#[path = "../loom-tests/mod.rs"]
+mod loom_tests;
+
+#[cfg(not(all(test, loom)))]
+mod exports {
+    pub use crate::destination::Destination;
+    pub use crate::error::{
+        CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
+    };
+    pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
+    pub use crate::gen_server::{
+        AnyMessage, Calls, Context, Down, Exit, GenServer, HandleCall, HandleCast, HandleContinue,
+        HandleInfo, HandleRequest, InitStop, Named, NextCall, Recipient, ReplyTo, Requester,
+        Routes, Sending, ServerOptions, ServerRef, Start, StartMonitor, Stop, call_all,
+    };
+    pub use crate::hooks::{DeadLetter, Event};
+    pub use crate::process::bounded::{MailboxPolicy, Overflow};
+    pub use crate::process::call::Call;
+    pub use crate::process::cell::Priority;
+    pub use crate::process::context::{Blocking, Info, Monitor, ProcessContext, Sleep, Yield};
+    pub use crate::process::info::ProcessInfo;
+    pub use crate::process::pid::{MonitorRef, Pid};
+    pub use crate::process::spawn::SpawnOptions;
+    pub use crate::receive::{Inbox, IntoExit, Process, Received};
+    pub use crate::sched::manual::{Budget, Driver, Tick};
+    pub use crate::sched::stats::Stats;
+    pub use crate::sched::timers::TimerRef;
+    pub use crate::system::{Builder, Ended, Handle, Shutdown, System};
+}
+#[cfg(not(all(test, loom)))]
+pub use exports::*;
+
+/// What most programs use.
+#[cfg(not(all(test, loom)))]
+pub mod prelude {
+    pub use crate::{
+        Context, ExitReason, GenServer, HandleCall, HandleCast, HandleContinue, HandleInfo,
+        HandleRequest, InitStop, Named, Pid, ServerOptions, ServerRef, System,
+    };
+}

@@ -1,3 +1,48 @@
-//! The scheduler: who runs, on which thread, and when.
+//! When a process runs, and on which thread.
+//!
+//! Each scheduler thread has a queue for each priority and a slot for the process that was queued
+//! last (it is likely to find its message in the cache). It runs the high queue, then the slot (at
+//! most 64 times in a row), then the normal queue, then the low one; now and then, for fairness, it
+//! looks at the injector, the low queue and the timers first. With nothing of its own it takes half
+//! of another thread's queue; with nothing anywhere it sleeps ([`idle`] has the protocol).
+//!
+//! ```text
+//!   a send on this thread ──▶ slot ──pushed out──▶ own queue ◀──half── thieves
+//!   a send from elsewhere ──▶ injector ──batch──▶ own queue
+//!   a turn that used up its budget ──▶ end of own queue
+//! ```
 
+pub(crate) mod blocking;
+pub(crate) mod clock;
+pub(crate) mod core;
+pub(crate) mod idle;
+pub(crate) mod log;
+pub(crate) mod manual;
+pub(crate) mod rng;
+pub(crate) mod slot;
+pub(crate) mod stats;
+pub(crate) mod threads;
+pub(crate) mod timers;
+pub(crate) mod watchdog;
 pub(crate) mod wheel;
+pub(crate) mod worker;
+
+use self::core::Core;
+use self::stats::Count;
+use self::worker::here;
+use crate::process::cell::Cell;
+
+/// Queues a process; the caller got the right to from the process's mailbox.
+#[inline(always)]
+pub(crate) fn schedule(cell: &Cell) {
+    match here() {
+        Some(worker) if cell.core.is(worker.core()) => worker.push(cell),
+        _ => cell.core.inject(cell),
+    }
+}
+
+/// Counts one event of `core`'s.
+#[inline(always)]
+pub(crate) fn count(core: &Core, what: Count) {
+    core.count(what, 1);
+}

@@ -1,0 +1,3 @@
+//! Models of the lock-free cores, each against the invariants its module states.
+
+mod table;

@@ -1,0 +1,165 @@
+//! What can go wrong, an enum for each operation.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::exit::ExitReason;
+use crate::process::pid::Pid;
+
+/// Why a call, or another request that waits for an answer, gave none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No process has this pid or name; the request reached no one. OTP: `noproc`.
+    #[error("no such process")]
+    NoProc,
+    /// The server exited before it replied; whether it handled the request is unknown. OTP: the exit
+    /// reason itself.
+    #[error("the server exited before it replied")]
+    Exited(#[source] ExitReason),
+    /// No reply in time. The server may still handle the request; a late reply is dropped. OTP:
+    /// `timeout`.
+    #[error("no reply within the timeout")]
+    Timeout,
+    /// The server is alive but dropped the right to reply without using it.
+    #[error("the server dropped the request without a reply")]
+    NoReply,
+    /// The server's bounded mailbox had no room for the request, or dropped it for a newer one.
+    #[error("the server's mailbox is full")]
+    Overloaded,
+    /// This call would have waited for ever: the servers on the path wait for each other. Only the
+    /// call that closed the cycle gets the error.
+    #[error("the call closes a cycle of calls: {0}")]
+    Cycle(CallPath),
+    /// `.wait()` on a scheduler thread or inside a tick would block the scheduler; `.await` instead.
+    #[error("cannot block here: this thread runs processes; use `.await`")]
+    WouldBlock,
+    /// A manual system has nothing left to run that could bring the reply.
+    #[error("the manual system is idle and nothing in it can bring the reply")]
+    Stalled,
+}
+
+/// The way round a cycle of calls, from the process that closed it back to itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallPath(pub(crate) Arc<[Pid]>);
+
+impl CallPath {
+    /// The processes in the order in which each waits for the next; the first is also the last.
+    pub fn pids(&self) -> &[Pid] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, pid) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" -> ")?;
+            }
+            write!(f, "{pid}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A message that a bounded mailbox had no room for, given back. A dead receiver is no error: as in
+/// OTP, what is sent to it is dropped (and counted as undelivered).
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the receiver's mailbox is full")]
+pub struct SendError<M>(pub M);
+
+// Not derived: a message need not be `Debug` for its sender to `unwrap`.
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").finish_non_exhaustive()
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The name is taken by this live process. OTP: `{already_started, Pid}`.
+    #[error("already started as {0}")]
+    AlreadyStarted(Pid),
+    /// `init` asked not to be started. OTP: `ignore`.
+    #[error("init asked to be ignored")]
+    Ignore,
+    /// `init` failed, panicked or was killed, with this reason. OTP: `{error, Reason}`.
+    #[error("init failed")]
+    Init(#[source] ExitReason),
+    /// `init` took longer than the start's timeout; the process was killed. OTP: `timeout`.
+    #[error("init did not finish within the timeout")]
+    Timeout,
+    /// The system is shutting down, or has no room for another process.
+    #[error("the system starts no more processes")]
+    Refused,
+    /// As [`CallError::WouldBlock`].
+    #[error("cannot block here: this thread runs processes; use `.await`")]
+    WouldBlock,
+    /// As [`CallError::Stalled`].
+    #[error("the manual system is idle and nothing in it can finish the start")]
+    Stalled,
+}
+
+impl StartError {
+    /// The exit reason a supervisor or a caller that passes the failure on would use.
+    pub fn into_reason(self) -> ExitReason {
+        match self {
+            StartError::Init(reason) => reason,
+            other => ExitReason::error(other),
+        }
+    }
+}
+
+/// The system is shut down (or has no room for another process): it starts no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system starts no more processes")]
+#[non_exhaustive]
+pub struct SpawnError;
+
+/// Any error of noex, for a `main` that only wants to pass them on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A call gave no reply.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A process did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A process was not spawned.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A bounded mailbox was full.
+    #[error("the receiver's mailbox is full")]
+    Full,
+    /// The system could not be built: the operating system gave no thread.
+    #[error("no scheduler thread could be started")]
+    Threads(#[from] std::io::Error),
+    /// A process the program depends on exited.
+    #[error("a process exited")]
+    Exited(#[from] ExitReason),
+    /// The shutdown left processes behind.
+    #[error(transparent)]
+    Shutdown(#[from] ShutdownError),
+}
+
+impl<M> From<SendError<M>> for Error {
+    fn from(_: SendError<M>) -> Self {
+        Error::Full
+    }
+}
+
+/// Why a shutdown did not finish.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// These processes were still inside a handler when the deadline passed; their threads were
+    /// abandoned.
+    #[error("{} processes did not stop in time", .0.len())]
+    Stuck(Vec<Pid>),
+    /// As [`CallError::WouldBlock`].
+    #[error("cannot block here: this thread runs processes; use `.await`")]
+    WouldBlock,
+}

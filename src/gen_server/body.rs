@@ -1,0 +1,455 @@
+//! The body of a server's process: which envelope is opened next, and what happens around it.
+//!
+//! # Invariants
+//! 1. `state` is a value from the moment `init` succeeded (`phase` leaves `Init`) until the body is
+//!    dropped.
+//! 2. While a handler's future lives (`own.current` is not null) nobody else refers to `state` or
+//!    `cx`: the step that finds such a future only resumes or aborts it.
+
+use std::future::Future;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+
+use super::{AnyMessage, Context, GenServer, InitStop, Routes};
+use crate::error::StartError;
+use crate::exit::ExitReason;
+use crate::hooks::Event;
+use crate::process::ask::Ask;
+use crate::process::cell::{Cell, CellVtable, Step};
+use crate::process::node::{Kind, Node, Progress, Stage};
+use crate::process::signal::{Content, Notice, SystemNode};
+use crate::process::{cycle, envelope};
+use crate::sched::stats::Count;
+use crate::sched::worker::Worker;
+use crate::sync::UnsafeCell;
+use crate::sync::atomic::Ordering::Relaxed;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// `init` has not succeeded (yet).
+    Init,
+    Running,
+    /// `terminate` runs.
+    Stopping,
+    /// `terminate` has run.
+    Stopped,
+}
+
+pub(crate) struct ServerBody<S> {
+    cx: UnsafeCell<Context<S>>,
+    phase: std::cell::Cell<Phase>,
+    state: UnsafeCell<MaybeUninit<S>>,
+}
+
+/// State and context, for a handler about to be called.
+///
+/// # Safety
+/// `body` is that of the process whose turn it is, its state is there, and no handler's future lives.
+#[inline(always)]
+pub(crate) unsafe fn parts<S: GenServer>(
+    body: *mut ServerBody<S>,
+) -> (&'static mut S, &'static mut Context<S>) {
+    // SAFETY: as the caller promises; the references go into the one handler's future, which is
+    // dropped before the body.
+    unsafe {
+        let state = (*body).state.with_mut(|state| &mut *state.cast::<S>());
+        let cx = (*body).cx.with_mut(|cx| &mut *cx);
+        (state, cx)
+    }
+}
+
+impl<S: GenServer> ServerBody<S> {
+    pub(crate) const VTABLE: CellVtable = CellVtable {
+        step: step::<S>,
+        panicked: panicked::<S>,
+        drop_body: drop_body::<S>,
+        dealloc: |cell| {
+            // SAFETY: allocated with this body, which is gone.
+            unsafe { Cell::dealloc::<ServerBody<S>>(cell) }
+        },
+        serves: true,
+        type_name: std::any::type_name::<S>,
+        type_id: std::any::TypeId::of::<S>,
+    };
+
+    pub(crate) fn new() -> Self {
+        ServerBody {
+            cx: UnsafeCell::new(Context::new()),
+            phase: std::cell::Cell::new(Phase::Init),
+            state: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// The first envelope: `init`, which answers whoever starts the server.
+    pub(crate) fn init(args: S::Args) -> NonNull<Ask<Result<(), StartError>>> {
+        envelope::call(args, |body: *mut ServerBody<S>, args| async move {
+            // The state is not there yet, but the context is.
+            // SAFETY: opened in the process's turn, before any handler; the reference dies with this
+            // future.
+            let cx = unsafe { (*body).cx.with_mut(|cx| &mut *cx) };
+            match S::init(args, cx).await {
+                Ok(state) => {
+                    // SAFETY: in the process's turn; nobody refers to the state before `Running`.
+                    unsafe {
+                        (*body).state.with_mut(|slot| (*slot).write(state));
+                        (*body).phase.set(Phase::Running);
+                    }
+                    Ok(())
+                }
+                Err(stop) => {
+                    // SAFETY: as above.
+                    let cx = unsafe { (*body).cx.with_mut(|cx| &mut *cx) };
+                    match stop {
+                        InitStop::Ignore => {
+                            cx.stop(ExitReason::Normal);
+                            Err(StartError::Ignore)
+                        }
+                        InitStop::Stop(reason) => {
+                            cx.stop(reason.clone());
+                            Err(StartError::Init(reason))
+                        }
+                    }
+                }
+            }
+        })
+    }
+}
+
+unsafe fn drop_body<S: GenServer>(cell: NonNull<Cell>) {
+    // SAFETY: called once, by the dying turn, when no handler's future lives.
+    unsafe {
+        let body = Cell::body::<ServerBody<S>>(cell);
+        if (*body).phase.replace(Phase::Init) != Phase::Init {
+            (*body).state.with_mut(|state| (*state).assume_init_drop());
+        }
+    }
+}
+
+unsafe fn step<S: GenServer>(this: NonNull<Cell>, worker: &Worker) -> Step {
+    // SAFETY: the running turn of this process; `own` is taken anew for each use, as handlers use it.
+    let cell = unsafe { this.as_ref() };
+    let body = unsafe { Cell::body::<ServerBody<S>>(this) };
+
+    let waiting = unsafe { cell.own() }.current;
+    if !waiting.is_null() {
+        if !worker.turn.woken.replace(false) {
+            return Step::Park;
+        }
+        if !worker.charge() {
+            worker.turn.woken.set(true);
+            return Step::Yield;
+        }
+        // SAFETY: the running turn.
+        unsafe { cycle::resumed(worker.core(), cell) };
+        worker.begin_poll();
+        // SAFETY: the envelope whose handler waits.
+        match unsafe { ((*waiting).vtable.resume)(waiting, body.cast()) } {
+            Progress::Waits => return Step::Park,
+            // SAFETY: the running turn.
+            Progress::Done => unsafe { done(cell, worker, body) },
+        }
+    }
+    loop {
+        // SAFETY: the running turn.
+        if let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
+            if let Some(reason) = extra.stop.clone() {
+                match unsafe { (*body).phase.get() } {
+                    Phase::Running => {
+                        unsafe {
+                            (*body).phase.set(Phase::Stopping);
+                            cell.own().uncounted = true;
+                        }
+                        // SAFETY: no handler's future lives.
+                        let (state, cx) = unsafe { parts(body) };
+                        match unsafe { run(cell, worker, body, state.terminate(reason, cx)) } {
+                            Progress::Waits => return Step::Park,
+                            Progress::Done => continue,
+                        }
+                    }
+                    Phase::Init | Phase::Stopping | Phase::Stopped => return Step::Exit(reason),
+                }
+            }
+            if let Some(node) = extra.continues.pop_front() {
+                match unsafe { open(cell, worker, body, node) } {
+                    Progress::Waits => return Step::Park,
+                    Progress::Done => continue,
+                }
+            }
+        }
+        if cell.urgent.load(Relaxed) {
+            cell.urgent.store(false, Relaxed);
+            return Step::TakeIn;
+        }
+        if !worker.charge() {
+            return Step::Yield;
+        }
+        let node = match &cell.bounded {
+            None => unsafe { cell.own() }.inbox.pop_front(),
+            Some(bounded) => unsafe { cell.own() }
+                .inbox
+                .pop_front()
+                .or_else(|| bounded.pop()),
+        };
+        let Some(node) = node else {
+            return Step::Listen;
+        };
+        // SAFETY: the envelope at the head of the mailbox, ours now.
+        match unsafe { dispatch(cell, worker, body, node) } {
+            Progress::Waits => return Step::Park,
+            Progress::Done => {}
+        }
+    }
+}
+
+/// Opens an envelope whose vtable has the handler.
+#[inline(always)]
+unsafe fn open<S: GenServer>(
+    cell: &Cell,
+    worker: &Worker,
+    body: *mut ServerBody<S>,
+    node: *mut Node,
+) -> Progress {
+    // SAFETY: the running turn; the node is ours.
+    unsafe {
+        let own = cell.own();
+        own.current = node;
+        own.stage = Stage::Opened;
+        if let Some(extra) = own.extra.as_mut() {
+            extra.timeout.disarm(worker.core());
+        }
+        let vtable = (*node).vtable;
+        worker.set_message(Some(vtable));
+        worker
+            .core()
+            .record(|| format!("handle  {} {}", cell.pid(), (vtable.type_name)()));
+        worker.begin_poll();
+        let progress = (vtable.start)(node, body.cast());
+        if progress == Progress::Done {
+            done(cell, worker, body);
+        }
+        progress
+    }
+}
+
+/// A handler is done and its envelope consumed.
+#[inline(always)]
+unsafe fn done<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBody<S>) {
+    // SAFETY: the running turn.
+    let own = unsafe { cell.own() };
+    own.current = ptr::null_mut();
+    worker.set_message(None);
+    if own.uncounted {
+        own.uncounted = false;
+        // SAFETY: the running turn. Only `terminate` is nobody's message.
+        unsafe { (*body).phase.set(Phase::Stopped) };
+        return;
+    }
+    worker.count_handled();
+    if let Some(extra) = own.extra.as_mut() {
+        if extra.timeout.is_active() {
+            extra.timeout.arm(worker.core(), cell);
+        }
+    }
+}
+
+/// Opens whatever comes next in the mailbox.
+#[inline(always)]
+unsafe fn dispatch<S: GenServer>(
+    cell: &Cell,
+    worker: &Worker,
+    body: *mut ServerBody<S>,
+    node: *mut Node,
+) -> Progress {
+    // SAFETY: the running turn; the node is ours.
+    unsafe {
+        if (*node).vtable.kind == Kind::Handler {
+            return open(cell, worker, body, node);
+        }
+        dispatch_rare(cell, worker, body, node)
+    }
+}
+
+#[cold]
+unsafe fn dispatch_rare<S: GenServer>(
+    cell: &Cell,
+    worker: &Worker,
+    body: *mut ServerBody<S>,
+    node: *mut Node,
+) -> Progress {
+    // SAFETY: throughout: the running turn, no handler's future lives, the node is ours.
+    unsafe {
+        let kind = (*node).vtable.kind;
+        match kind {
+            Kind::Any => {
+                let name = ((*node).vtable.type_name)();
+                let mut message = Some(AnyMessage(envelope::open_any(node), name));
+                let mut routed = None;
+                S::routes(&mut Routes {
+                    message: &mut message,
+                    envelope: &mut routed,
+                    server: Default::default(),
+                });
+                if let Some(node) = routed {
+                    return open(cell, worker, body, node);
+                }
+                let Some(message) = message else {
+                    return skip(worker);
+                };
+                disarm(cell, worker);
+                let (state, cx) = parts(body);
+                run(cell, worker, body, state.handle_any(message, cx))
+            }
+            Kind::Notice => match SystemNode::open(node) {
+                Content::Notice(notice) => notify(cell, worker, body, notice),
+                _ => skip(worker),
+            },
+            // A typed message for a process that receives by itself cannot be addressed to a server.
+            Kind::Plain | Kind::Signal | Kind::Handler => {
+                ((*node).vtable.discard)(node, crate::process::node::Discard::Dead);
+                skip(worker)
+            }
+        }
+    }
+}
+
+unsafe fn notify<S: GenServer>(
+    cell: &Cell,
+    worker: &Worker,
+    body: *mut ServerBody<S>,
+    notice: Notice,
+) -> Progress {
+    // SAFETY: throughout: as in `dispatch_rare`.
+    unsafe {
+        match notice {
+            Notice::Down(down) => {
+                let wanted = cell
+                    .own()
+                    .extra()
+                    .monitoring
+                    .remove(&down.monitor)
+                    .is_some();
+                if !wanted {
+                    return skip(worker);
+                }
+                disarm(cell, worker);
+                let (state, cx) = parts(body);
+                run(cell, worker, body, state.handle_down(down, cx))
+            }
+            Notice::Exit(exit) if exit.parent => {
+                cell.own().extra().stop.get_or_insert(exit.reason);
+                skip(worker)
+            }
+            Notice::Exit(exit) => {
+                disarm(cell, worker);
+                let (state, cx) = parts(body);
+                run(cell, worker, body, state.handle_exit(exit, cx))
+            }
+            Notice::Stop { reason } => {
+                cell.own().extra().stop.get_or_insert(reason);
+                skip(worker)
+            }
+            Notice::Timeout(number) => {
+                if !cell.own().extra().timeout.fired(number) {
+                    return skip(worker);
+                }
+                let (state, cx) = parts(body);
+                run(cell, worker, body, state.handle_timeout(cx))
+            }
+            Notice::Sys(request) => {
+                request.run(body.cast());
+                skip(worker)
+            }
+        }
+    }
+}
+
+fn skip(worker: &Worker) -> Progress {
+    worker.count_handled();
+    Progress::Done
+}
+
+unsafe fn disarm(cell: &Cell, worker: &Worker) {
+    // SAFETY: the running turn.
+    if let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
+        extra.timeout.disarm(worker.core());
+    }
+}
+
+/// Runs the future of a callback that has no envelope of its own.
+unsafe fn run<S: GenServer, F>(
+    cell: &Cell,
+    worker: &Worker,
+    body: *mut ServerBody<S>,
+    future: F,
+) -> Progress
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    /// Boxed here, so that the envelope is small whatever the callback.
+    type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
+    let boxed: Boxed = Box::pin(future);
+    let node = envelope::message(boxed, |_: *mut ServerBody<S>, future: Boxed| future);
+    // SAFETY: the running turn; the node is fresh, for this server.
+    unsafe {
+        let own = cell.own();
+        own.current = node;
+        own.stage = Stage::Opened;
+        worker.begin_poll();
+        let progress = ((*node).vtable.start)(node, body.cast());
+        if progress == Progress::Done {
+            done(cell, worker, body);
+        }
+        progress
+    }
+}
+
+unsafe fn panicked<S: GenServer>(
+    this: NonNull<Cell>,
+    worker: &Worker,
+    reason: ExitReason,
+) -> Option<ExitReason> {
+    // SAFETY: the running turn of this process.
+    let cell = unsafe { this.as_ref() };
+    let body = unsafe { Cell::body::<ServerBody<S>>(this) };
+    worker.set_message(None);
+    // SAFETY: the running turn.
+    let own = unsafe { cell.own() };
+    let node = std::mem::replace(&mut own.current, ptr::null_mut());
+    let stage = std::mem::replace(&mut own.stage, Stage::Spent);
+    if !node.is_null() {
+        if !std::mem::take(&mut own.uncounted) {
+            worker.core().count(Count::Aborted, 1);
+        }
+        let dropped = crate::process::deliver::guard(|| {
+            // SAFETY: the envelope whose handler panicked; what is left of it is dropped.
+            if unsafe { ((*node).vtable.abort)(node, stage) } {
+                // SAFETY: still to be answered, at the process's end; the running turn.
+                unsafe { cell.own().extra().orphans.push_back(node) };
+            }
+        });
+        if !dropped {
+            worker.core().hooks.event(&Event::PanicWhileEnding {
+                pid: cell.pid(),
+                reason: reason.clone(),
+            });
+        }
+    }
+    // SAFETY: in the turn.
+    match unsafe { (*body).phase.get() } {
+        Phase::Running => {
+            // SAFETY: the running turn.
+            unsafe { cell.own() }.extra().stop = Some(reason);
+            None
+        }
+        Phase::Init => Some(reason),
+        Phase::Stopping | Phase::Stopped => {
+            worker.core().hooks.event(&Event::PanicWhileEnding {
+                pid: cell.pid(),
+                reason: reason.clone(),
+            });
+            // SAFETY: the running turn.
+            Some(unsafe { cell.own() }.extra().stop.clone().unwrap_or(reason))
+        }
+    }
+}

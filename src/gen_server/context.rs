@@ -1,0 +1,143 @@
+//! What a server's callbacks are given beside the message.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::refs::ServerRef;
+use super::start::{ServerOptions, Start, StartMonitor, start};
+use super::{AnyMessage, GenServer, HandleContinue};
+use crate::exit::ExitReason;
+use crate::process::cell::CellRef;
+use crate::process::context::ProcessContext;
+use crate::process::envelope;
+use crate::process::node::Discard;
+use crate::process::spawn::Ties;
+use crate::sched::stats::Count;
+
+/// A server's handle on itself, given to each of its callbacks. What every process can do, link,
+/// monitor, timers, sleep, is in [`ProcessContext`], to which it dereferences.
+///
+/// # Panics
+/// As for [`ProcessContext`]: used outside the server's own turn.
+#[derive(Debug)]
+pub struct Context<S> {
+    process: ProcessContext,
+    server: PhantomData<fn(S)>,
+}
+
+impl<S> Context<S> {
+    pub(crate) const fn new() -> Self {
+        Context {
+            process: ProcessContext::of_whoever_runs(),
+            server: PhantomData,
+        }
+    }
+}
+
+impl<S> Deref for Context<S> {
+    type Target = ProcessContext;
+    fn deref(&self) -> &ProcessContext {
+        &self.process
+    }
+}
+
+impl<S: GenServer> Context<S> {
+    /// A reference to this server.
+    pub fn this(&self) -> ServerRef<S> {
+        let cell = self.process.cell();
+        // SAFETY: the running process's cell is alive, and it is a server of type `S`: only its own
+        // callbacks have a `Context<S>`.
+        unsafe { ServerRef::from_cell(CellRef::retained(cell.into())) }
+    }
+
+    /// Ends the server when the current callback is done: `terminate` runs, then a reply that the
+    /// callback returns is sent, then links and monitors hear `reason`. The first reason stands. OTP:
+    /// `{stop, Reason, Reply, State}`.
+    pub fn stop(&self, reason: ExitReason) {
+        self.process.extra().stop.get_or_insert(reason);
+    }
+
+    /// Has `handle_continue` called with `what` when the current callback is done, ahead of all
+    /// messages; several are handled in order. OTP: `{continue, Continue}`.
+    pub fn continue_with<C: Send + 'static>(&self, what: C)
+    where
+        S: HandleContinue<C>,
+    {
+        let node = envelope::message(what, |body: *mut super::body::ServerBody<S>, what| {
+            // SAFETY: opened by the turn of this server.
+            let (state, cx) = unsafe { super::body::parts(body) };
+            state.handle_continue(what, cx)
+        });
+        self.process.core().count(Count::Sent, 1);
+        // SAFETY: a fresh envelope for this server.
+        unsafe { self.process.extra().continues.push_back(node) };
+    }
+
+    /// Calls [`handle_timeout`](GenServer::handle_timeout) if no message comes within `after`,
+    /// counted from the end of the current callback. Any message takes it back. OTP: the timeout in
+    /// `{noreply, State, Timeout}`.
+    pub fn set_timeout(&self, after: Duration) {
+        self.process.extra().timeout.want(Some(after));
+    }
+
+    /// Starts a server that is not linked to this one. OTP: `gen_server:start/3`.
+    pub fn start<C: GenServer>(&self, args: C::Args) -> Start<C> {
+        self.start_with(args, ServerOptions::new())
+    }
+
+    /// As [`start`](Self::start), with a name or other options.
+    pub fn start_with<C: GenServer>(&self, args: C::Args, options: ServerOptions) -> Start<C> {
+        start(self.process.core(), args, &options, Ties::default())
+    }
+
+    /// Starts a server that is linked to this one from the start; this one is its parent. If `init`
+    /// fails, the error comes back *and* the exit signal does. OTP: `gen_server:start_link/3`.
+    pub fn start_link<C: GenServer>(&self, args: C::Args) -> Start<C> {
+        self.start_link_with(args, ServerOptions::new())
+    }
+
+    /// As [`start_link`](Self::start_link), with a name or other options.
+    pub fn start_link_with<C: GenServer>(&self, args: C::Args, options: ServerOptions) -> Start<C> {
+        start(
+            self.process.core(),
+            args,
+            &options,
+            Ties {
+                link: true,
+                ..Ties::default()
+            },
+        )
+    }
+
+    /// Starts a server that is monitored by this one from the start. OTP: `gen_server:start_monitor/3`.
+    pub fn start_monitor<C: GenServer>(&self, args: C::Args) -> StartMonitor<C> {
+        StartMonitor::new(start(
+            self.process.core(),
+            args,
+            &ServerOptions::new(),
+            Ties {
+                monitor: true,
+                ..Ties::default()
+            },
+        ))
+    }
+
+    /// A message nobody expected: a dead letter.
+    pub(crate) fn unexpected(&self, message: &AnyMessage) {
+        let core = self.process.core();
+        core.hooks
+            .dead_letter(Some(self.process.pid()), message.type_name(), Discard::Dead);
+        if !core.hooks.hears_dead_letters() {
+            eprintln!(
+                "noex: {} got an unexpected message of type {}",
+                self.process.pid(),
+                message.type_name()
+            );
+        }
+        // It was handled in so far as it was taken; it counts as undelivered instead.
+        if let Some(worker) = crate::sched::worker::here() {
+            worker.recount_as_undelivered();
+        }
+    }
+}

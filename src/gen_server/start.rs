@@ -1,0 +1,211 @@
+//! Starting a server: its options, and the wait for its `init`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::GenServer;
+use super::body::ServerBody;
+use super::refs::ServerRef;
+use crate::error::{CallError, StartError};
+use crate::exit::ExitReason;
+use crate::process::ask::Pending;
+use crate::process::bounded::MailboxPolicy;
+use crate::process::call::{Call, waits};
+use crate::process::cell::{CellRef, Priority};
+use crate::process::deliver::send_signal;
+use crate::process::pid::{MonitorRef, Pid};
+use crate::process::signal::{Cause, Signal};
+use crate::process::spawn::{self, SpawnOptions, Ties};
+use crate::sched::core::CoreRef;
+
+/// How a server is started. OTP: the options of `gen_server:start_link/4`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) spawn: SpawnOptions,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl ServerOptions {
+    /// The defaults: no name, normal priority, an unbounded mailbox, no timeout for `init`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers the server under `name` before `init` runs. A name that a live process has is
+    /// [`StartError::AlreadyStarted`].
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets how urgently the server runs. Default: [`Priority::Normal`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.spawn.priority = priority;
+        self
+    }
+
+    /// Sets how many messages may wait. Default: [`MailboxPolicy::Unbounded`].
+    pub fn mailbox(mut self, mailbox: MailboxPolicy) -> Self {
+        self.spawn.mailbox = mailbox;
+        self
+    }
+
+    /// How long `init` may take before the server is killed and the start fails with
+    /// [`StartError::Timeout`]. Watched by whoever waits for the start. Default: as long as it likes,
+    /// as in OTP.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// A server that is being started: a future of its reference, ready when `init` is done.
+///
+/// # Errors
+/// As [`StartError`] says; after each of them the server's name is free.
+///
+/// # Cancellation
+/// Dropping it does not stop the server.
+#[must_use = "the server starts, but whether it did is not looked at"]
+pub struct Start<S> {
+    call: Call<Result<(), StartError>>,
+    cell: Option<CellRef>,
+    refused: Option<StartError>,
+    pub(crate) monitor: Option<MonitorRef>,
+    server: std::marker::PhantomData<fn(S)>,
+}
+
+impl<S> std::fmt::Debug for Start<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Start").field(&self.call).finish()
+    }
+}
+
+impl<S: GenServer> Start<S> {
+    fn refused(error: StartError) -> Self {
+        Start {
+            call: Call::failed(CallError::NoProc),
+            cell: None,
+            refused: Some(error),
+            monitor: None,
+            server: std::marker::PhantomData,
+        }
+    }
+
+    /// The pid, as soon as there is one. A server whose `init` runs or failed has had one.
+    pub fn pid(&self) -> Option<Pid> {
+        self.cell.as_ref().map(|cell| cell.pid())
+    }
+
+    fn finish(
+        &mut self,
+        answer: Result<Result<(), StartError>, CallError>,
+    ) -> Result<ServerRef<S>, StartError> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        let cell = self.cell.clone().ok_or(StartError::Refused)?;
+        match answer {
+            // SAFETY: the cell was made with a `ServerBody<S>`.
+            Ok(Ok(())) => Ok(unsafe { ServerRef::from_cell(cell) }),
+            Ok(Err(error)) => Err(error),
+            Err(CallError::Exited(reason)) => Err(StartError::Init(reason)),
+            Err(CallError::Timeout) => {
+                let kill = Signal::Exit {
+                    from: None,
+                    reason: ExitReason::Kill,
+                    cause: Cause::Sent,
+                };
+                let _ = send_signal(&cell, kill);
+                Err(StartError::Timeout)
+            }
+            Err(CallError::WouldBlock) => Err(StartError::WouldBlock),
+            Err(CallError::Stalled) => Err(StartError::Stalled),
+            Err(_) => Err(StartError::Init(
+                cell.exit_reason().unwrap_or(ExitReason::NoProc),
+            )),
+        }
+    }
+}
+
+waits!(Start<S: GenServer>, Result<ServerRef<S>, StartError>, |start: &mut Start<S>, answer| start.finish(answer));
+
+/// As [`Start`], with a monitor: `gen_server:start_monitor/3`.
+#[must_use = "the server starts, but whether it did is not looked at"]
+#[derive(Debug)]
+pub struct StartMonitor<S> {
+    start: Start<S>,
+}
+
+impl<S: GenServer> StartMonitor<S> {
+    pub(crate) fn new(start: Start<S>) -> Self {
+        StartMonitor { start }
+    }
+}
+
+impl<S: GenServer> Future for StartMonitor<S> {
+    type Output = Result<(ServerRef<S>, MonitorRef), StartError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let monitor = self.start.monitor;
+        // A start from a process with the monitor tie always has one.
+        Pin::new(&mut self.start)
+            .poll(cx)
+            .map(|started| started.map(|server| (server, monitor.unwrap_or(MonitorRef(0)))))
+    }
+}
+
+/// Starts a server.
+pub(crate) fn start<S: GenServer>(
+    core: &CoreRef,
+    args: S::Args,
+    options: &ServerOptions,
+    ties: Ties,
+) -> Start<S> {
+    let ask = ServerBody::<S>::init(args);
+    let first = ask.as_ptr().cast();
+    // SAFETY: the asker's hold.
+    let pending = unsafe { Pending::from_raw(ask) };
+    // SAFETY: the vtable and the envelope are for this body.
+    let made = unsafe {
+        spawn::make(
+            core,
+            const { &ServerBody::<S>::VTABLE },
+            ServerBody::<S>::new(),
+            &options.spawn,
+            ties,
+            Some(first),
+        )
+    };
+    let unborn = match made {
+        Ok(unborn) => unborn,
+        Err((_, first)) => {
+            if let Some(first) = first {
+                // SAFETY: given back to us.
+                unsafe { ((*first).vtable.discard)(first, crate::process::node::Discard::Dead) };
+            }
+            return Start::refused(StartError::Refused);
+        }
+    };
+    if let Some(name) = &options.name {
+        if let Err(holder) = core.names.register(core, name, unborn.cell().pid()) {
+            unborn.abandon();
+            return Start::refused(StartError::AlreadyStarted(holder));
+        }
+    }
+    let monitor = unborn.monitor;
+    let target = (unborn.cell().id, unborn.cell().serial);
+    let cell = unborn.bear();
+    Start {
+        call: Call::new(core.clone(), pending, options.timeout).answered_by(target),
+        cell: Some(cell),
+        refused: None,
+        monitor,
+        server: std::marker::PhantomData,
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a program listens to its system: dead letters, the life and death of processes, handlers
+//! that run too long. Without hooks, what a person must know goes to standard error in one line.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::exit::ExitReason;
+use crate::process::node::Discard;
+use crate::process::pid::Pid;
+
+/// A message that no handler got.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The receiver; `None`: a name that nobody had when a timer fired.
+    pub to: Option<Pid>,
+    /// The type of the message.
+    pub message: &'static str,
+    /// `true`: a full mailbox dropped it; `false`: the receiver is dead.
+    pub overload: bool,
+}
+
+/// Something that happened to a process.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A process was started.
+    Started {
+        /// Which.
+        pid: Pid,
+        /// Its type.
+        kind: &'static str,
+    },
+    /// A process ended. Every end is reported, normal ones too.
+    Exited {
+        /// Which.
+        pid: Pid,
+        /// Its type.
+        kind: &'static str,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// A second panic, in `terminate` or in a `Drop` of a process that was ending already. It changes
+    /// neither the exit reason nor who is told of it.
+    PanicWhileEnding {
+        /// Which.
+        pid: Pid,
+        /// The panic.
+        reason: ExitReason,
+    },
+    /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
+    /// `long_schedule`). Reported once while it runs.
+    LongHandler {
+        /// Which process.
+        pid: Pid,
+        /// The type of the message it handles, if it handles one.
+        message: Option<&'static str>,
+        /// For how long it has been running, to the precision of the watchdog.
+        running: Duration,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Started { pid, kind } => write!(f, "{pid} started: {kind}"),
+            Event::Exited { pid, kind, reason } => {
+                write!(f, "{pid} ({kind}) exited: {}", Capped(reason))
+            }
+            Event::PanicWhileEnding { pid, reason } => {
+                write!(f, "{pid} panicked again while it ended: {}", Capped(reason))
+            }
+            Event::LongHandler {
+                pid,
+                message,
+                running,
+            } => {
+                let message = message.unwrap_or("no message");
+                write!(
+                    f,
+                    "{pid} has been handling {message} for {} ms; use cx.blocking(..) for such work",
+                    running.as_millis()
+                )
+            }
+        }
+    }
+}
+
+/// Prints at most a kilobyte: a report must never be larger than the trouble it tells of.
+struct Capped<'a>(&'a ExitReason);
+
+impl fmt::Display for Capped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 1024;
+        let text = match std::error::Error::source(self.0) {
+            Some(source) => format!("{}: {source}", self.0),
+            None => self.0.to_string(),
+        };
+        match text.char_indices().nth(MOST) {
+            Some((at, _)) => write!(f, "{} ... ({} bytes)", &text[..at], text.len()),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+type DeadLetterHook = Box<dyn Fn(&DeadLetter) + Send + Sync>;
+type EventHook = Box<dyn Fn(&Event) + Send + Sync>;
+
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) on_dead_letter: Option<DeadLetterHook>,
+    pub(crate) on_event: Option<EventHook>,
+}
+
+impl Hooks {
+    pub(crate) fn dead_letter(&self, to: Option<Pid>, message: &'static str, why: Discard) {
+        if let Some(hook) = &self.on_dead_letter {
+            let letter = DeadLetter {
+                to,
+                message,
+                overload: why == Discard::Overload,
+            };
+            crate::process::deliver::guard(|| hook(&letter));
+        }
+    }
+
+    pub(crate) fn hears_dead_letters(&self) -> bool {
+        self.on_dead_letter.is_some()
+    }
+
+    pub(crate) fn wants_events(&self) -> bool {
+        self.on_event.is_some()
+    }
+
+    /// Reports an event: to the hook, or, if it tells of trouble, to standard error.
+    pub(crate) fn event(&self, event: &Event) {
+        match &self.on_event {
+            Some(hook) => {
+                crate::process::deliver::guard(|| hook(event));
+            }
+            None => {
+                let trouble = match event {
+                    Event::Started { .. } => false,
+                    // A kill is somebody's decision; what went wrong by itself is news.
+                    Event::Exited { reason, .. } => {
+                        matches!(reason, ExitReason::Panic(_) | ExitReason::Error(_))
+                    }
+                    Event::PanicWhileEnding { .. } | Event::LongHandler { .. } => true,
+                };
+                if trouble {
+                    eprintln!("noex: {event}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! A question and its answer in one allocation. The asker holds a [`Pending`], the right to answer is
+//! the envelope in the server's mailbox or an [`Answer`]; the memory goes with the last of them.
+//!
+//! # Invariants
+//! 1. `refs` counts the asker, the envelope while it is in a mailbox or its handler runs, and each
+//!    `Answer`. Whoever brings it to zero frees the memory.
+//! 2. Exactly one holder has the right to answer, and uses it exactly once: by a reply, or by the
+//!    error that its loss means. So no asker waits for ever for a right that is gone.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
+
+use super::node::{Discard, Kind, Node, NodeVtable, Progress, Stage};
+use super::reply::ReplySlot;
+use super::waker;
+use crate::error::CallError;
+use crate::exit::ExitReason;
+use crate::sched::worker::here;
+use crate::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+
+/// The head of a call's envelope, or all of a question that is not a message.
+#[repr(C)]
+pub(crate) struct Ask<R> {
+    node: Node,
+    refs: AtomicU32,
+    /// The asker's edge in the wait-for graph (see `gen_server::cycle`), 0 if it has none. Cleared
+    /// before the answer is published, so that no walk meets an edge that leads nowhere.
+    edge: AtomicU64,
+    slot: ReplySlot<Result<R, CallError>>,
+}
+
+impl<R> Ask<R> {
+    /// For an envelope: two holders, the envelope itself and the asker.
+    pub(crate) fn new(vtable: &'static NodeVtable) -> Self {
+        Ask {
+            node: Node::new(vtable),
+            refs: AtomicU32::new(2),
+            edge: AtomicU64::new(0),
+            slot: ReplySlot::new(),
+        }
+    }
+
+    /// Gives up one hold.
+    ///
+    /// # Safety
+    /// The caller owns that hold and does not use `this` afterwards.
+    pub(crate) unsafe fn release(this: NonNull<Self>) {
+        // SAFETY: our hold keeps it alive up to here.
+        let ask = unsafe { this.as_ref() };
+        // The last holder needs no read-modify-write: nobody else can make a hold from nothing.
+        if ask.refs.load(Acquire) == 1 {
+            let free = ask.node.vtable.free;
+            // SAFETY: ours is the only hold (invariant 1).
+            unsafe { free(this.as_ptr().cast()) };
+            return;
+        }
+        // Release: our accesses come before the free; Acquire fence: all others' too.
+        if ask.refs.fetch_sub(1, Release) == 1 {
+            fence(Acquire);
+            let free = ask.node.vtable.free;
+            // SAFETY: ours was the last hold (invariant 1).
+            unsafe { free(this.as_ptr().cast()) };
+        }
+    }
+
+    /// Makes one more hold.
+    pub(crate) fn retain(&self) {
+        self.refs.fetch_add(1, Relaxed);
+    }
+
+    /// Puts the answer in without telling anybody.
+    ///
+    /// # Safety
+    /// The caller has the right to answer and has not used it.
+    pub(crate) unsafe fn write(&self, answer: Result<R, CallError>) {
+        // SAFETY: as the caller promises.
+        unsafe { self.slot.write(answer) }
+    }
+
+    /// Tells the asker of the answer written before, and uses the right up.
+    ///
+    /// # Safety
+    /// `write` was called, `publish` not.
+    pub(crate) unsafe fn publish(&self) {
+        let edge = self.edge.load(Relaxed);
+        if edge != 0 {
+            if let Some(worker) = here() {
+                worker.core().table.clear_edge(edge);
+            }
+        }
+        // SAFETY: as the caller promises.
+        if let Some(waker) = unsafe { self.slot.publish() } {
+            waker.wake();
+        }
+    }
+
+    /// `write`, `publish`, and the end of the hold.
+    ///
+    /// # Safety
+    /// The caller has the right to answer and one hold; both are used up.
+    pub(crate) unsafe fn answer(this: NonNull<Self>, answer: Result<R, CallError>) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            this.as_ref().write(answer);
+            this.as_ref().publish();
+            Self::release(this);
+        }
+    }
+}
+
+/// What the loss of the right to answer means to the asker, seen from where it is lost: the exit
+/// reason of a process that dies with it, else that nobody replied.
+pub(crate) fn lost() -> CallError {
+    match here().and_then(|worker| worker.current()) {
+        // SAFETY: the running process's cell is alive.
+        Some(cell) => match unsafe { cell.as_ref() }.exit_reason() {
+            Some(reason) => CallError::Exited(reason),
+            None => CallError::NoReply,
+        },
+        None => CallError::NoReply,
+    }
+}
+
+/// The right to answer, apart from any envelope. Dropping it unused tells the asker so.
+pub(crate) struct Answer<R>(NonNull<Ask<R>>);
+
+// SAFETY: the right to answer moves between threads with the answer, hence `R: Send`.
+unsafe impl<R: Send> Send for Answer<R> {}
+// SAFETY: `&Answer` gives access to nothing.
+unsafe impl<R: Send> Sync for Answer<R> {}
+
+impl<R> Answer<R> {
+    /// # Safety
+    /// The right and one hold pass to the new value.
+    pub(crate) unsafe fn from_raw(ask: NonNull<Ask<R>>) -> Self {
+        Answer(ask)
+    }
+
+    pub(crate) fn send(self, answer: Result<R, CallError>) {
+        let ask = self.0;
+        std::mem::forget(self);
+        // SAFETY: the right and the hold were ours.
+        unsafe { Ask::answer(ask, answer) }
+    }
+}
+
+impl<R> Drop for Answer<R> {
+    fn drop(&mut self) {
+        // Dropped by the unwinding of its process: the reason is not known yet, so the answer waits
+        // for the death.
+        if std::thread::panicking() {
+            if let Some(cell) = here().and_then(|worker| worker.current()) {
+                // SAFETY: this runs in the turn of that process; the right and the hold pass to its
+                // list, and every `Ask` answers by `fail`.
+                unsafe {
+                    cell.as_ref()
+                        .own()
+                        .extra()
+                        .orphans
+                        .push_back(self.0.as_ptr().cast())
+                };
+                return;
+            }
+        }
+        // SAFETY: not used yet, or `send` would have forgotten us.
+        unsafe { Ask::answer(self.0, Err(lost())) }
+    }
+}
+
+/// `NodeVtable::fail` of every question.
+///
+/// # Safety
+/// `node` is the head of an `Ask<R>`; the right to answer and one hold are the caller's and used up.
+pub(crate) unsafe fn fail<R>(node: *mut Node, reason: &ExitReason) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        Ask::answer(
+            NonNull::new_unchecked(node.cast::<Ask<R>>()),
+            Err(CallError::Exited(reason.clone())),
+        )
+    }
+}
+
+/// The asker's side.
+pub(crate) struct Pending<R>(Option<NonNull<Ask<R>>>);
+
+// SAFETY: the answer moves to the asker's thread, hence `R: Send`.
+unsafe impl<R: Send> Send for Pending<R> {}
+// SAFETY: `&Pending` gives access to nothing but an atomic.
+unsafe impl<R: Send> Sync for Pending<R> {}
+
+impl<R> Pending<R> {
+    /// # Safety
+    /// The asker's hold passes to the new value.
+    pub(crate) unsafe fn from_raw(ask: NonNull<Ask<R>>) -> Self {
+        Pending(Some(ask))
+    }
+
+    fn ask(&self) -> Option<&Ask<R>> {
+        // SAFETY: our hold keeps it alive.
+        self.0.map(|ask| unsafe { ask.as_ref() })
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.ask().is_none_or(|ask| ask.slot.is_done())
+    }
+
+    /// Names the asker's edge in the wait-for graph; 0 takes it back.
+    pub(crate) fn set_edge(&self, edge: u64) {
+        if let Some(ask) = self.ask() {
+            ask.edge.store(edge, Relaxed);
+        }
+    }
+
+    /// A pointer to the edge word, for the turn that decides after the poll whether there is one.
+    pub(crate) fn edge_word(&self) -> *const AtomicU64 {
+        self.ask()
+            .map_or(std::ptr::null(), |ask| &raw const ask.edge)
+    }
+
+    /// Takes the answer if it is here. Afterwards the question is over.
+    pub(crate) fn try_take(&mut self) -> Option<Result<R, CallError>> {
+        if !self.ask()?.slot.is_done() {
+            return None;
+        }
+        let ask = self.0.take()?;
+        // SAFETY: the answer is here, we are the reader, and we let go afterwards.
+        unsafe {
+            let answer = ask.as_ref().slot.take();
+            Ask::release(ask);
+            Some(answer)
+        }
+    }
+
+    /// As a future: `Ready` once. Polled again after that it stays pending.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CallError>> {
+        if let Some(answer) = self.try_take() {
+            return Poll::Ready(answer);
+        }
+        let Some(ask) = self.ask() else {
+            return Poll::Pending;
+        };
+        // SAFETY: we are the one reader and have not taken the value.
+        let done = unsafe {
+            ask.slot.register(
+                || waker::waiter(cx.waker()),
+                |old| waker::same(old, cx.waker()),
+            )
+        };
+        if done {
+            return self.try_take().map_or(Poll::Pending, Poll::Ready);
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if let Some(ask) = self.0.take() {
+            // SAFETY: we are the reader and have not taken the value.
+            unsafe {
+                ask.as_ref().slot.abandon();
+                Ask::release(ask);
+            }
+        }
+    }
+}
+
+/// A question that is not a message: both sides at once.
+pub(crate) fn question<R: Send + 'static>() -> (Answer<R>, Pending<R>) {
+    struct Bare<R>(PhantomData<R>);
+    impl<R: Send + 'static> Bare<R> {
+        const VTABLE: NodeVtable = NodeVtable {
+            kind: Kind::Notice,
+            is_call: true,
+            answered_in_place: false,
+            start: |_, _| Progress::Done,
+            resume: |_, _| Progress::Done,
+            abort: |_: *mut Node, _: Stage| false,
+            discard: |_: *mut Node, _: Discard| {},
+            take: |_, _| {},
+            release: |_| {},
+            fail: fail::<R>,
+            // SAFETY: a bare question is a boxed `Ask<R>`, and nobody holds it any more.
+            free: |node| drop(unsafe { Box::from_raw(node.cast::<Ask<R>>()) }),
+            type_name: std::any::type_name::<R>,
+            type_id: TypeId::of::<R>,
+        };
+    }
+    let ask = Box::into_raw(Box::new(Ask::<R>::new(const { &Bare::<R>::VTABLE })));
+    // SAFETY: fresh from the box.
+    let ask = unsafe { NonNull::new_unchecked(ask) };
+    // SAFETY: the two holds it was made with go one to each side.
+    unsafe { (Answer::from_raw(ask), Pending::from_raw(ask)) }
+}
+
+/// Wakes a waker outside any lock; a helper for lists of them.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}

@@ -1,0 +1,255 @@
+//! A mailbox with a bound: a ring under a short lock. It carries the signals as well, so that the
+//! order of sending is kept; only messages of users count against the bound.
+//!
+//! # Invariants
+//! 1. Every node of the process lies in the ring, in order of sending; its stack stays empty.
+//! 2. `counted` is the number of bounded entries in the ring, at most `capacity`.
+//! 3. An entry keeps its place until the owner pops it: what is taken out from the middle leaves
+//!    `None`, so places can be named by number.
+//! 4. A sender that waits for room is woken when room comes, or when the process dies. All are woken
+//!    and try again: one alone might have given up meanwhile and take the room to its grave.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::ask::wake_all;
+use super::mailbox::Mailbox;
+use super::node::{Kind, Node};
+use crate::sync::Mutex;
+
+/// What happens to a message for which a bounded mailbox has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The new message is dropped and counted; its caller, if it is a call, gets
+    /// [`CallError::Overloaded`](crate::CallError::Overloaded).
+    DropNewest,
+    /// The oldest queued message makes room, and is dropped and counted likewise.
+    DropOldest,
+    /// The sender gets the message back in [`SendError`](crate::SendError), a caller
+    /// [`CallError::Overloaded`](crate::CallError::Overloaded).
+    Reject,
+}
+
+/// How many messages may wait in a mailbox. Default: any number.
+///
+/// Casts, calls and plain messages count. Exit signals, `Down`s, timers, replies and stop requests
+/// are always accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MailboxPolicy {
+    /// Any number, limited by memory only. Erlang's mailboxes are like this.
+    #[default]
+    Unbounded,
+    /// At most `capacity` (at least 1), then `overflow` decides.
+    Bounded {
+        /// How many messages may wait, the one being handled not counted.
+        capacity: usize,
+        /// What happens to the next one.
+        overflow: Overflow,
+    },
+}
+
+struct Entry {
+    node: *mut Node,
+    counted: bool,
+}
+
+struct Ring {
+    entries: VecDeque<Option<Entry>>,
+    /// How many entries the owner has popped: the number of the front one.
+    popped: u64,
+    counted: usize,
+    waiting: Vec<Waker>,
+    closed: bool,
+}
+
+// SAFETY: the nodes are owned by the ring, and their messages are `Send` (demanded where they are
+// made).
+unsafe impl Send for Ring {}
+
+pub(crate) struct Bounded {
+    capacity: usize,
+    overflow: Overflow,
+    ring: Mutex<Ring>,
+}
+
+/// What a push came to. A node that comes back is the caller's again.
+pub(crate) enum Put {
+    Quiet,
+    Schedule,
+    Closed,
+    /// Full: the new node comes back, to be rejected or dropped.
+    Full(Overflow),
+    /// Taken, and the oldest message pushed out. `true`: schedule.
+    Displaced(*mut Node, bool),
+}
+
+impl Bounded {
+    pub(crate) fn new(policy: MailboxPolicy) -> Option<Box<Self>> {
+        let MailboxPolicy::Bounded { capacity, overflow } = policy else {
+            return None;
+        };
+        Some(Box::new(Bounded {
+            capacity: capacity.max(1),
+            overflow,
+            ring: Mutex::new(Ring {
+                entries: VecDeque::new(),
+                popped: 0,
+                counted: 0,
+                waiting: Vec::new(),
+                closed: false,
+            }),
+        }))
+    }
+
+    /// Adds a node; `counted` says whether it is bounded.
+    pub(crate) fn push(&self, mailbox: &Mailbox, node: *mut Node, counted: bool) -> Put {
+        let mut ring = self.ring.lock();
+        if ring.closed {
+            return Put::Closed;
+        }
+        let mut displaced = None;
+        if counted && ring.counted >= self.capacity {
+            if self.overflow != Overflow::DropOldest {
+                return Put::Full(self.overflow);
+            }
+            let oldest = ring
+                .entries
+                .iter_mut()
+                .find(|entry| entry.as_ref().is_some_and(|entry| entry.counted));
+            displaced = oldest.and_then(Option::take).map(|entry| entry.node);
+            ring.counted -= 1;
+        }
+        ring.entries.push_back(Some(Entry { node, counted }));
+        ring.counted += usize::from(counted);
+        let schedule = mailbox.ring();
+        match displaced {
+            Some(oldest) => Put::Displaced(oldest, schedule),
+            None if schedule => Put::Schedule,
+            None => Put::Quiet,
+        }
+    }
+
+    /// Adds a signal; the caller then wakes the process.
+    pub(crate) fn push_signal(&self, node: *mut Node) -> bool {
+        let mut ring = self.ring.lock();
+        if ring.closed {
+            return false;
+        }
+        ring.entries.push_back(Some(Entry {
+            node,
+            counted: false,
+        }));
+        true
+    }
+
+    /// Registers `waker` for room, unless there is room (or the process is dead): then `false`.
+    pub(crate) fn wait_for_room(&self, waker: &Waker) -> bool {
+        let mut ring = self.ring.lock();
+        if ring.closed || ring.counted < self.capacity {
+            return false;
+        }
+        if !ring.waiting.iter().any(|old| old.will_wake(waker)) {
+            ring.waiting.push(waker.clone());
+        }
+        true
+    }
+
+    /// Whether a counted message would find no room now. (A dead process has room: it takes all.)
+    pub(crate) fn is_full(&self) -> bool {
+        let ring = self.ring.lock();
+        !ring.closed && ring.counted >= self.capacity
+    }
+
+    /// Takes the oldest node. Only the owner's turn calls this.
+    pub(crate) fn pop(&self) -> Option<*mut Node> {
+        let mut ring = self.ring.lock();
+        loop {
+            let entry = ring.entries.pop_front()?;
+            ring.popped += 1;
+            let Some(entry) = entry else { continue };
+            ring.counted -= usize::from(entry.counted);
+            let waiting = if entry.counted {
+                std::mem::take(&mut ring.waiting)
+            } else {
+                Vec::new()
+            };
+            drop(ring);
+            wake_all(waiting);
+            return Some(entry.node);
+        }
+    }
+
+    /// Goes idle if nothing is here: as `Mailbox::listen`, with the ring's lock held so that no push
+    /// comes between. Only the owner's turn calls this.
+    #[must_use = "`false`: the process still runs"]
+    pub(crate) fn listen(&self, mailbox: &Mailbox) -> bool {
+        let ring = self.ring.lock();
+        ring.entries.iter().all(Option::is_none) && mailbox.listen()
+    }
+
+    /// Takes out the first signal at or after `from`, leaving its place empty; returns the place.
+    pub(crate) fn take_signal(&self, from: u64) -> Option<(u64, *mut Node)> {
+        let mut ring = self.ring.lock();
+        let popped = ring.popped;
+        let skip = from.saturating_sub(popped) as usize;
+        for (i, entry) in ring.entries.iter_mut().enumerate().skip(skip) {
+            let is_signal = entry.as_ref().is_some_and(|entry| {
+                // SAFETY: the ring owns its nodes; `vtable` of a queued node does not change.
+                unsafe { (*entry.node).vtable.kind == Kind::Signal }
+            });
+            if is_signal {
+                return entry.take().map(|entry| (popped + i as u64, entry.node));
+            }
+        }
+        None
+    }
+
+    /// Puts a node into the place `take_signal` emptied.
+    pub(crate) fn put_back(&self, place: u64, node: *mut Node) {
+        let mut ring = self.ring.lock();
+        let at = (place - ring.popped) as usize;
+        ring.entries[at] = Some(Entry {
+            node,
+            counted: false,
+        });
+    }
+
+    /// How many nodes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.ring.lock().entries.iter().flatten().count()
+    }
+
+    /// Takes the first node for which `wanted` says yes, out of turn.
+    pub(crate) fn remove_first(
+        &self,
+        mut wanted: impl FnMut(*mut Node) -> bool,
+    ) -> Option<*mut Node> {
+        let mut ring = self.ring.lock();
+        let found = ring
+            .entries
+            .iter_mut()
+            .find(|entry| entry.as_ref().is_some_and(|entry| wanted(entry.node)))?;
+        let entry = found.take()?;
+        ring.counted -= usize::from(entry.counted);
+        let waiting = if entry.counted {
+            std::mem::take(&mut ring.waiting)
+        } else {
+            Vec::new()
+        };
+        drop(ring);
+        wake_all(waiting);
+        Some(entry.node)
+    }
+
+    /// Refuses every later push and wakes all who wait for room.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut ring = self.ring.lock();
+            ring.closed = true;
+            std::mem::take(&mut ring.waiting)
+        };
+        wake_all(waiting);
+    }
+}

@@ -1,0 +1,323 @@
+//! Futures that wait for an answer: [`Call`] and, built on it, everything else that asks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::ask::Pending;
+use super::cell::Cell;
+use super::wait::{Unready, wait};
+use super::waker;
+use crate::error::CallError;
+use crate::sched::core::{Core, CoreRef};
+use crate::sched::timers::{Due, TimerRef};
+use crate::sched::worker::{Worker, here};
+
+/// The default timeout of a call, as in OTP.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A call that has been sent: a future of the reply. OTP: `gen_server:send_request/2` and what
+/// `gen_server:call/2` does with it.
+///
+/// The request is on its way, and the timeout running, from the moment the method that made this
+/// returned. Wait for the reply in one of three ways: `.await` (in a process or on any runtime),
+/// [`wait`](Self::wait), or [`wait_timeout`](Self::wait_timeout).
+///
+/// Unlike OTP's, a call that fails is an `Err`, not an exit of the caller.
+///
+/// # Cancellation
+/// Dropping it gives up interest in the reply, nothing else: the server may handle the request all
+/// the same. A late reply is dropped and can never enter a mailbox.
+#[must_use = "a call does nothing for you unless its reply is waited for; to send without a reply, cast"]
+pub struct Call<R> {
+    state: State<R>,
+    /// On the system's clock; `u64::MAX`: never.
+    deadline: u64,
+    core: Option<CoreRef>,
+    /// Whom it waits for, if that process is bound to answer itself.
+    target: Option<(u32, u32)>,
+    timer: Option<(TimerRef, Waker)>,
+}
+
+enum State<R> {
+    Pending(Pending<R>),
+    Failed(CallError),
+    Over,
+}
+
+impl<R> std::fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Pending(pending) if !pending.is_done() => "waiting",
+            State::Over => "over",
+            _ => "answered",
+        };
+        f.debug_tuple("Call").field(&state).finish()
+    }
+}
+
+impl<R> Call<R> {
+    pub(crate) fn new(core: CoreRef, pending: Pending<R>, timeout: Option<Duration>) -> Self {
+        let deadline = match timeout {
+            None => u64::MAX,
+            Some(timeout) => {
+                let now = match here() {
+                    Some(worker) if core.is(worker.core()) => worker.coarse_now(),
+                    _ => core.clock.now(),
+                };
+                crate::sched::clock::later(now, timeout)
+            }
+        };
+        Call {
+            state: State::Pending(pending),
+            deadline,
+            core: Some(core),
+            target: None,
+            timer: None,
+        }
+    }
+
+    /// The process with this id and serial has to answer itself.
+    pub(crate) fn answered_by(mut self, target: (u32, u32)) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    pub(crate) fn failed(error: CallError) -> Self {
+        Call {
+            state: State::Failed(error),
+            deadline: u64::MAX,
+            core: None,
+            target: None,
+            timer: None,
+        }
+    }
+
+    /// Takes the reply if it is here already.
+    ///
+    /// # Errors
+    /// `None`: not yet. `Some(Err(_))`: as for [`wait`](Self::wait).
+    pub fn try_take(&mut self) -> Option<Result<R, CallError>> {
+        let answer = match &mut self.state {
+            State::Pending(pending) => pending.try_take(),
+            State::Failed(_) | State::Over => match std::mem::replace(&mut self.state, State::Over)
+            {
+                State::Failed(error) => Some(Err(error)),
+                _ => None,
+            },
+        };
+        if answer.is_some() {
+            self.state = State::Over;
+            self.disarm();
+        }
+        answer
+    }
+
+    /// Blocks the calling thread until the reply is here or the call's timeout is over.
+    ///
+    /// On the thread that drives a manual system this runs the system meanwhile.
+    ///
+    /// # Errors
+    /// - [`CallError::NoProc`], [`CallError::Exited`], [`CallError::Timeout`],
+    ///   [`CallError::NoReply`], [`CallError::Overloaded`]: as their documentation says.
+    /// - [`CallError::WouldBlock`]: the caller is a process, or inside a tick.
+    /// - [`CallError::Stalled`]: the manual system that should answer has nothing left to run.
+    pub fn wait(mut self) -> Result<R, CallError> {
+        let timeout = self.time_left();
+        self.block(timeout)
+    }
+
+    /// As [`wait`](Self::wait), for at most `timeout` from now, whichever ends first.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<R, CallError> {
+        let timeout = self.time_left().map_or(timeout, |left| left.min(timeout));
+        self.block(Some(timeout))
+    }
+
+    /// Whether the answer was taken.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        let core = self.core.as_ref()?;
+        (self.deadline != u64::MAX)
+            .then(|| Duration::from_nanos(self.deadline.saturating_sub(core.clock.now())))
+    }
+
+    fn block(&mut self, timeout: Option<Duration>) -> Result<R, CallError> {
+        let core = self.core.take();
+        // Blocking watches the time itself: no timer in the system.
+        self.deadline = u64::MAX;
+        match wait(core.as_deref(), self, timeout) {
+            Ok(answer) => answer,
+            Err(Unready::Timeout) => Err(CallError::Timeout),
+            Err(Unready::Stalled) => Err(CallError::Stalled),
+            Err(Unready::WouldBlock) => Err(CallError::WouldBlock),
+        }
+    }
+
+    fn disarm(&mut self) {
+        if let (Some((timer, _)), Some(core)) = (self.timer.take(), &self.core) {
+            core.timers.cancel(core, timer);
+        }
+    }
+
+    /// Polled by the process's own waker, which noex's futures need not clone: notes in the turn what
+    /// is waited for, and leaves the timeout to the process's one lazy timer.
+    fn poll_in_process(
+        &mut self,
+        worker: &Worker,
+        cell: &Cell,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<R, CallError>> {
+        let State::Pending(pending) = &mut self.state else {
+            return Poll::Pending;
+        };
+        // SAFETY: this is polled inside the running turn of `cell`.
+        if let Some(path) = unsafe { cell.own() }
+            .extra
+            .as_mut()
+            .and_then(|extra| extra.cycle.take())
+        {
+            return Poll::Ready(Err(CallError::Cycle(path)));
+        }
+        if let Poll::Ready(answer) = pending.poll(cx) {
+            return Poll::Ready(answer);
+        }
+        let turn = &worker.turn;
+        if self.deadline != u64::MAX {
+            if worker.coarse_now() >= self.deadline {
+                return Poll::Ready(Err(CallError::Timeout));
+            }
+            turn.deadline.set(turn.deadline.get().min(self.deadline));
+        }
+        match self.target {
+            Some(target) => {
+                turn.calls.set(turn.calls.get() + 1);
+                turn.target.set(target);
+                turn.edge.set(pending.edge_word());
+            }
+            None => turn.others.set(turn.others.get() + 1),
+        }
+        Poll::Pending
+    }
+
+    /// Polled by anything else: the timeout is a timer of its own.
+    fn poll_outside(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CallError>> {
+        let State::Pending(pending) = &mut self.state else {
+            return Poll::Pending;
+        };
+        if let Poll::Ready(answer) = pending.poll(cx) {
+            return Poll::Ready(answer);
+        }
+        let Some(core) = self.core.clone().filter(|_| self.deadline != u64::MAX) else {
+            return Poll::Pending;
+        };
+        if core.clock.now() >= self.deadline {
+            return Poll::Ready(Err(CallError::Timeout));
+        }
+        if self
+            .timer
+            .as_ref()
+            .is_none_or(|(_, old)| !old.will_wake(cx.waker()))
+        {
+            self.disarm();
+            let timer = core
+                .timers
+                .arm(&core, self.deadline, Due::Wake(cx.waker().clone()));
+            self.timer = Some((timer, cx.waker().clone()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Future for Call<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(answer) = self.try_take() {
+            return Poll::Ready(answer);
+        }
+        let polled = match own_turn(cx) {
+            Some((worker, cell)) => self.poll_in_process(worker, cell, cx),
+            None => self.poll_outside(cx),
+        };
+        if polled.is_ready() {
+            self.state = State::Over;
+            self.disarm();
+        }
+        polled
+    }
+}
+
+impl<R> Unpin for Call<R> {}
+
+impl<R> Drop for Call<R> {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+/// The running turn, if `cx` is the running process's own context and not a combinator's.
+pub(crate) fn own_turn<'a>(cx: &Context<'_>) -> Option<(&'a Worker, &'a Cell)> {
+    let worker = here()?;
+    // SAFETY: the running process's cell is alive, and this is its turn.
+    let cell = unsafe { &*worker.current()?.as_ptr() };
+    waker::is_own(cx.waker(), cell).then_some((worker, cell))
+}
+
+/// Notes that the handler waits for something besides calls.
+pub(crate) fn note_other_wait(cx: &Context<'_>) {
+    if let Some((worker, _)) = own_turn(cx) {
+        worker.turn.others.set(worker.turn.others.get() + 1);
+    }
+}
+
+/// Gives a named future that wraps a [`Call`] its three ways of waiting.
+macro_rules! waits {
+    ($name:ident $(<$($param:ident $(: $bound:path)?),+>)?, $output:ty, $map:expr) => {
+        impl $(<$($param $(: $bound)?),+>)? ::std::future::Future for $name $(<$($param),+>)? {
+            type Output = $output;
+            fn poll(mut self: ::std::pin::Pin<&mut Self>, cx: &mut ::std::task::Context<'_>) -> ::std::task::Poll<Self::Output> {
+                match ::std::pin::Pin::new(&mut self.call).poll(cx) {
+                    ::std::task::Poll::Pending => ::std::task::Poll::Pending,
+                    ::std::task::Poll::Ready(answer) => ::std::task::Poll::Ready(($map)(&mut *self, answer)),
+                }
+            }
+        }
+        impl $(<$($param $(: $bound)?),+>)? $name $(<$($param),+>)? {
+            /// Blocks the calling thread until the answer is here. On the thread that drives a manual
+            /// system this runs the system meanwhile.
+            ///
+            /// # Errors
+            /// As the future itself; also that the caller must not block, or that a manual system has
+            /// nothing left to run.
+            pub fn wait(mut self) -> $output {
+                let call = ::std::mem::replace(&mut self.call, $crate::process::call::Call::failed($crate::CallError::NoReply));
+                ($map)(&mut self, call.wait())
+            }
+
+            /// As [`wait`](Self::wait), for at most `timeout` from now.
+            ///
+            /// # Errors
+            /// As for [`wait`](Self::wait).
+            pub fn wait_timeout(mut self, timeout: ::std::time::Duration) -> $output {
+                let call = ::std::mem::replace(&mut self.call, $crate::process::call::Call::failed($crate::CallError::NoReply));
+                ($map)(&mut self, call.wait_timeout(timeout))
+            }
+        }
+    };
+}
+pub(crate) use waits;
+
+/// A clock reading for deadlines, of the thread's own system if it has one.
+pub(crate) fn now(core: &Core) -> u64 {
+    match here() {
+        Some(worker) if std::ptr::eq(worker.core(), core) => worker.coarse_now(),
+        _ => core.clock.now(),
+    }
+}

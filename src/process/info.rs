@@ -1,0 +1,73 @@
+//! What can be asked about a process. OTP: `erlang:process_info/1`.
+
+use super::cell::{Cell, Priority};
+use super::pid::Pid;
+
+/// A process's state as seen by itself when the question reached it, ahead of its queued messages.
+/// OTP: `process_info/2`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// Which process.
+    pub pid: Pid,
+    /// The type of its state: the server's, or of the function it runs.
+    pub kind: &'static str,
+    /// Who started it, linked; `None` if it was started from outside or by `spawn`.
+    pub parent: Option<Pid>,
+    /// How many messages wait in its mailbox. Walked, not counted: takes time with their number.
+    pub message_queue_len: usize,
+    /// Linked processes, in order of their pids.
+    pub links: Vec<Pid>,
+    /// Processes this one monitors.
+    pub monitors: Vec<Pid>,
+    /// Processes that monitor this one.
+    pub monitored_by: Vec<Pid>,
+    /// Whether exit signals become messages.
+    pub trap_exit: bool,
+    /// Whether a handler waits for something (as opposed to the process waiting for a message).
+    pub in_handler: bool,
+    /// Its priority.
+    pub priority: Priority,
+}
+
+/// What a process remembers of its start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Initial {
+    /// Parent first, then the parent's parent, as `proc_lib` keeps them.
+    pub(crate) ancestors: Vec<Pid>,
+}
+
+/// # Safety
+/// The caller is the running turn of `cell`.
+pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
+    use super::signal::Watcher;
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
+    let mut info = ProcessInfo {
+        pid: cell.pid(),
+        kind: (cell.vtable.type_name)(),
+        parent: None,
+        message_queue_len: own.inbox.len()
+            + cell.bounded.as_ref().map_or(0, |bounded| bounded.len()),
+        links: Vec::new(),
+        monitors: Vec::new(),
+        monitored_by: Vec::new(),
+        trap_exit: own.trap_exit,
+        in_handler: !own.current.is_null(),
+        priority: cell.fixed.priority,
+    };
+    if let Some(extra) = &own.extra {
+        info.parent = extra.parent;
+        info.links = extra.links.iter().copied().collect();
+        info.monitors = extra.monitoring.values().copied().collect();
+        info.monitored_by = extra
+            .watchers
+            .values()
+            .filter_map(|watcher| match watcher {
+                Watcher::Process(pid) => Some(*pid),
+                Watcher::Outside(_) => None,
+            })
+            .collect();
+    }
+    info
+}

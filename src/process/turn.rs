@@ -1,0 +1,617 @@
+//! A turn: from the moment a scheduler takes a process from its queue until the process waits,
+//! yields or dies.
+//!
+//! First all that has arrived is taken in: signals act, messages line up. Then the body runs. What
+//! is taken in, handled, fired or dropped is charged to the budget, and goes on in the next turn
+//! where it is too much for one.
+//!
+//! # Invariants
+//! 1. No handler runs while a batch with a signal in it is being taken in: a signal acts ahead of
+//!    every message that no handler has begun.
+//! 2. Death is in this order: the reason is published and the mailbox closed; the pid names nothing;
+//!    the waiting handler's future, then the state are dropped; held replies are sent; links and
+//!    monitors are told; what lay in the mailbox is dropped, which answers its callers.
+//! 3. After `listen` or `park` succeeded the cell is not touched: another thread may run it already.
+
+use std::any::Any;
+use std::ptr::{self, NonNull};
+
+use super::cell::{Cell, CellRef, Intake, Own, Step};
+use super::cycle;
+use super::deliver::{Class, deliver, dropped, send_signal};
+use super::info;
+use super::node::{Discard, Kind, List, Node};
+use super::pid::Pid;
+use super::signal::{
+    Cause, Content, Down, Exit, Notice, Signal, SystemNode, Verdict, Watcher, judge,
+};
+use crate::exit::{self, ExitReason};
+use crate::hooks::Event;
+use crate::sched::core::Core;
+use crate::sched::stats::Count;
+use crate::sched::worker::{Job, Worker};
+use crate::sync::atomic::Ordering::Relaxed;
+
+/// How many arrivals are turned around, or dead messages dropped, in one go.
+const SLICE: usize = 4096;
+
+enum After {
+    /// Waits, or gone for good. The cell must not be touched.
+    Left,
+    Requeue,
+}
+
+/// Runs one turn of a queued process.
+pub(crate) fn run(worker: &Worker, job: Job) {
+    // SAFETY: a queued process is alive, and having taken it from the queue makes this its turn.
+    let cell = unsafe { job.cell().as_ref() };
+    worker.set_current(Some(job.cell()));
+    worker.turn.budget.set(worker.core().settings.budget);
+    worker.turn.woken.set(false);
+    worker.turn.yielded.set(false);
+    let after = {
+        let _poll = exit::enter_poll();
+        // SAFETY: as above.
+        unsafe { turn(worker, cell) }
+    };
+    worker.flush_counts();
+    if matches!(after, After::Requeue) {
+        if worker.turn.woken.get() {
+            // The wake-up was taken in but not acted on: it must not be lost.
+            let queued_already = !cell.mailbox.wake();
+            debug_assert!(queued_already);
+        }
+        worker.push_back(cell);
+    }
+    worker.set_current(None);
+}
+
+/// # Safety
+/// This is the one running turn of `cell`.
+unsafe fn turn(worker: &Worker, cell: &Cell) -> After {
+    // SAFETY: as the caller promises; the reference is not kept across other uses of `own`.
+    if unsafe { cell.own() }.dead {
+        // SAFETY: as the caller promises.
+        return unsafe { reap(worker, cell) };
+    }
+    let this = NonNull::from(cell);
+    loop {
+        // SAFETY: as the caller promises.
+        match unsafe { take_in(worker, cell) } {
+            TakenIn::Done => {}
+            TakenIn::More => return After::Requeue,
+            // SAFETY: as the caller promises.
+            TakenIn::Die(reason) => return unsafe { finish(worker, cell, reason) },
+        }
+        // SAFETY: as the caller promises; the vtable is the body's.
+        let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| unsafe {
+            (cell.vtable.step)(this, worker)
+        }));
+        match step {
+            Ok(Step::Listen) => {
+                // SAFETY: as the caller promises.
+                unsafe { settle_alarm(worker, cell) };
+                let left = match &cell.bounded {
+                    None => cell.mailbox.listen(),
+                    Some(bounded) => bounded.listen(&cell.mailbox),
+                };
+                if left {
+                    return After::Left;
+                }
+                if worker.turn.yielded.replace(false) {
+                    return After::Requeue;
+                }
+            }
+            Ok(Step::Park) => {
+                // SAFETY: as the caller promises.
+                unsafe { prepare_park(worker, cell) };
+                if cell.mailbox.park() {
+                    return After::Left;
+                }
+                if worker.turn.yielded.replace(false) {
+                    return After::Requeue;
+                }
+            }
+            Ok(Step::TakeIn) => {}
+            Ok(Step::Yield) => return After::Requeue,
+            // SAFETY: as the caller promises.
+            Ok(Step::Exit(reason)) => return unsafe { finish(worker, cell, reason) },
+            Err(payload) => {
+                let reason = panic_reason(payload);
+                // SAFETY: as the caller promises.
+                if let Some(reason) = unsafe { (cell.vtable.panicked)(this, worker, reason) } {
+                    // SAFETY: as the caller promises.
+                    return unsafe { finish(worker, cell, reason) };
+                }
+            }
+        }
+    }
+}
+
+/// The exit reason of a panic that was caught.
+pub(crate) fn panic_reason(payload: Box<dyn Any + Send>) -> ExitReason {
+    ExitReason::from_panic_payload(payload, exit::take_location())
+}
+
+enum TakenIn {
+    Done,
+    /// The batch is too large for one turn; the rest is remembered.
+    More,
+    Die(ExitReason),
+}
+
+/// Takes in what has arrived.
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn take_in(worker: &Worker, cell: &Cell) -> TakenIn {
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
+    let unfinished = own.extra.as_mut().and_then(|extra| extra.intake.take());
+    let mut intake = match unfinished {
+        Some(intake) => intake,
+        None => {
+            if !cell.mailbox.has_arrivals() {
+                return TakenIn::Done;
+            }
+            let taken = cell.mailbox.take();
+            if taken.woken() {
+                worker.turn.woken.set(true);
+            }
+            let has_signal = taken.has_signal();
+            if has_signal {
+                // Relaxed: a hint for this thread; a later signal sets it again after its push.
+                cell.urgent.store(false, Relaxed);
+            }
+            Intake {
+                stack: taken.stack(),
+                turned: List::new(),
+                has_signal,
+            }
+        }
+    };
+    let turned = intake.stack.turn(&mut intake.turned, SLICE);
+    if !intake.stack.is_empty() {
+        charge(worker, turned);
+        own.extra().intake = Some(intake);
+        return TakenIn::More;
+    }
+    if !intake.has_signal {
+        own.inbox.append(&mut intake.turned);
+        return TakenIn::Done;
+    }
+    for _ in 0..SLICE {
+        let Some(node) = intake.turned.pop_front() else {
+            return TakenIn::Done;
+        };
+        // SAFETY: the list owned the node; a queued node's vtable is what it was made with.
+        if unsafe { (*node).vtable.kind } != Kind::Signal {
+            // SAFETY: ours.
+            unsafe { own.inbox.push_back(node) };
+            continue;
+        }
+        // SAFETY: as the caller promises; the node is a signal of ours.
+        match unsafe { act(worker, cell, own, node) } {
+            Acted::Gone => {}
+            // SAFETY: handed back to us.
+            Acted::Message(node) => unsafe { own.inbox.push_back(node) },
+            Acted::Die(reason) => {
+                own.inbox.append(&mut intake.turned);
+                return TakenIn::Die(reason);
+            }
+        }
+    }
+    own.extra().intake = Some(intake);
+    TakenIn::More
+}
+
+fn charge(worker: &Worker, nodes: usize) {
+    let cost = u32::try_from(nodes / 8).unwrap_or(u32::MAX);
+    worker
+        .turn
+        .budget
+        .set(worker.turn.budget.get().saturating_sub(cost));
+}
+
+/// What came of a signal.
+enum Acted {
+    Gone,
+    /// It became a message.
+    Message(*mut Node),
+    Die(ExitReason),
+}
+
+/// Carries a signal out.
+///
+/// # Safety
+/// As for [`turn`]; `node` is a signal node owned by the caller and handed over.
+unsafe fn act(worker: &Worker, cell: &Cell, own: &mut Own, node: *mut Node) -> Acted {
+    // SAFETY: a signal node of ours.
+    if let Content::Signal(Signal::Exit {
+        from,
+        reason,
+        cause,
+    }) = unsafe { SystemNode::content(node) }
+    {
+        let (from, cause) = (*from, *cause);
+        let linked = match (&mut own.extra, from, cause) {
+            (Some(extra), Some(from), Cause::Link) => extra.links.remove(&from),
+            _ => false,
+        };
+        if let (Some(extra), Some(from), Cause::NoLink) = (&mut own.extra, from, cause) {
+            extra.links.remove(&from);
+        }
+        return match judge(
+            cause,
+            reason,
+            own.trap_exit,
+            from == Some(cell.pid()),
+            linked,
+        ) {
+            Verdict::Ignore => {
+                // SAFETY: ours.
+                drop(unsafe { SystemNode::open(node) });
+                Acted::Gone
+            }
+            Verdict::Deliver => {
+                let parent = cause == Cause::Parent
+                    || own
+                        .extra
+                        .as_ref()
+                        .is_some_and(|extra| from.is_some() && extra.parent == from);
+                let exit = Exit {
+                    from,
+                    reason: reason.clone(),
+                    parent,
+                };
+                worker.core().count(Count::Sent, 1);
+                // SAFETY: ours, and the reference into it is not used any more.
+                unsafe { SystemNode::become_notice(node, Notice::Exit(exit)) };
+                Acted::Message(node)
+            }
+            Verdict::Die(reason) => {
+                // SAFETY: ours.
+                drop(unsafe { SystemNode::open(node) });
+                Acted::Die(reason)
+            }
+        };
+    }
+    // SAFETY: ours.
+    let Content::Signal(signal) = (unsafe { SystemNode::open(node) }) else {
+        return Acted::Gone;
+    };
+    match signal {
+        Signal::Link { from } => {
+            own.extra().links.insert(from);
+        }
+        Signal::Unlink { from } => {
+            own.extra().links.remove(&from);
+        }
+        Signal::Monitor { monitor, watcher } => {
+            own.extra().watchers.insert(monitor, watcher);
+        }
+        Signal::Demonitor { monitor } => {
+            own.extra().watchers.remove(&monitor);
+        }
+        Signal::StopNow { reason } => {
+            own.extra().stop.get_or_insert(reason);
+        }
+        Signal::Info { answer } => {
+            // SAFETY: as the caller promises; `own` is not used during the call.
+            let described = unsafe { info::describe(cell) };
+            answer.send(Ok(described));
+        }
+        Signal::Bell => {
+            // SAFETY: as the caller promises.
+            return match unsafe { answer_bell(worker, cell) } {
+                Some(reason) => Acted::Die(reason),
+                None => Acted::Gone,
+            };
+        }
+        Signal::Exit { .. } => unreachable!("handled above"),
+    }
+    Acted::Gone
+}
+
+/// Carries out the signals in a bounded mailbox, each where it stands.
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn answer_bell(worker: &Worker, cell: &Cell) -> Option<ExitReason> {
+    let bounded = cell.bounded.as_ref()?;
+    let mut from = 0;
+    while let Some((place, node)) = bounded.take_signal(from) {
+        from = place + 1;
+        // SAFETY: as the caller promises; the ring gave the node to us.
+        match unsafe { act(worker, cell, cell.own(), node) } {
+            Acted::Gone => {}
+            Acted::Message(node) => bounded.put_back(place, node),
+            Acted::Die(reason) => return Some(reason),
+        }
+    }
+    None
+}
+
+/// Before a process waits inside a handler: sees to its timeouts, and to the cycle it may close.
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
+    let turn = &worker.turn;
+    let deadline = turn.deadline.replace(u64::MAX);
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
+    if deadline != u64::MAX {
+        own.extra().alarm.ensure(worker, cell, deadline);
+    } else {
+        // SAFETY: as the caller promises.
+        unsafe { settle_alarm(worker, cell) };
+    }
+    if cell.vtable.serves
+        && turn.calls.get() == 1
+        && turn.others.get() == 0
+        && !cell.has_foreign_wakers()
+    {
+        // SAFETY: as the caller promises.
+        unsafe { cycle::enter(worker, cell) };
+    }
+}
+
+/// On a manual system a timer that nobody waits for would be a deadline its host wakes up for.
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn settle_alarm(worker: &Worker, cell: &Cell) {
+    if worker.core().manual.is_some() {
+        // SAFETY: as the caller promises.
+        if let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
+            extra.alarm.cancel(worker.core());
+        }
+    }
+}
+
+/// Ends the process.
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
+    let core = worker.core();
+    let pid = cell.pid();
+    // SAFETY: as the caller promises.
+    let taken = unsafe { cell.die(reason.clone()) };
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
+    own.dead = true;
+    worker.with_ids(|ids| core.table.remove(cell.id, cell.serial, ids));
+
+    let running = std::mem::replace(&mut own.current, ptr::null_mut());
+    if !running.is_null() {
+        let stage = own.stage;
+        if !own.uncounted {
+            core.count(Count::Aborted, 1);
+        }
+        // SAFETY: the envelope whose handler ran or waited; nobody else has it.
+        ending(core, pid, || unsafe {
+            if ((*running).vtable.abort)(running, stage) {
+                ((*running).vtable.fail)(running, &reason);
+            }
+        });
+    }
+    // SAFETY: no handler lives any more, and the body is dropped once.
+    ending(core, pid, || unsafe {
+        (cell.vtable.drop_body)(NonNull::from(cell))
+    });
+
+    core.count(Count::Exited, 1);
+    core.record(|| format!("exit    {pid} {reason}"));
+    let event = Event::Exited {
+        pid,
+        kind: (cell.vtable.type_name)(),
+        reason: reason.clone(),
+    };
+    core.hooks.event(&event);
+
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
+    if let Some(mut extra) = own.extra.take() {
+        cycle::leave(core, cell, &mut extra);
+        extra.alarm.cancel(core);
+        extra.timeout.disarm(core);
+        while let Some(node) = extra.held.pop_front() {
+            // SAFETY: a call whose answer was written and held back.
+            ending(core, pid, || unsafe { ((*node).vtable.release)(node) });
+        }
+        while let Some(node) = extra.orphans.pop_front() {
+            // SAFETY: a call whose handler is gone and whose right to answer is here.
+            ending(core, pid, || unsafe {
+                ((*node).vtable.fail)(node, &reason)
+            });
+        }
+        own.inbox.append(&mut extra.continues);
+        if let Some(intake) = &mut extra.intake {
+            own.inbox.append(&mut intake.turned);
+        }
+        if let Some(number) = extra.root {
+            core.remove_root(number, pid, &reason);
+        }
+        tell(core, pid, &reason, &mut extra);
+        // A batch that was only half turned around is dropped with what arrived after it.
+        if extra
+            .intake
+            .as_ref()
+            .is_some_and(|intake| !intake.stack.is_empty())
+        {
+            let intake = extra.intake.take();
+            own.extra().intake = intake;
+        }
+    }
+    // What arrived and was never taken in; a large batch is turned around as it is dropped.
+    let mut stack = taken.stack();
+    let mut rest = List::new();
+    let at_once = if own.extra.is_some() {
+        usize::MAX
+    } else {
+        SLICE
+    };
+    stack.turn(&mut rest, at_once);
+    own.inbox.append(&mut rest);
+    if !stack.is_empty() {
+        own.extra().intake = Some(Intake {
+            stack,
+            turned: List::new(),
+            has_signal: false,
+        });
+    }
+    // SAFETY: as the caller promises.
+    unsafe { reap(worker, cell) }
+}
+
+/// Ends a process that nobody runs any more, whatever state it is in, and drops its mailbox.
+///
+/// # Safety
+/// No other turn of the process runs or will ever run.
+pub(crate) unsafe fn kill(worker: &Worker, cell: &Cell) {
+    worker.set_current(Some(NonNull::from(cell)));
+    let _poll = exit::enter_poll();
+    // SAFETY: as the caller promises.
+    let mut after = unsafe { finish(worker, cell, ExitReason::Killed) };
+    while matches!(after, After::Requeue) {
+        // SAFETY: as above; the process's own reference is given back only by the last slice.
+        after = unsafe { reap(worker, cell) };
+    }
+    worker.flush_counts();
+    worker.set_current(None);
+}
+
+/// Tells links and monitors of the death, and the monitored that nobody listens any more.
+fn tell(core: &Core, pid: Pid, reason: &ExitReason, extra: &mut super::cell::Extra) {
+    for link in std::mem::take(&mut extra.links) {
+        if let Some(peer) = core.find(link) {
+            let signal = Signal::Exit {
+                from: Some(pid),
+                reason: reason.clone(),
+                cause: Cause::Link,
+            };
+            // A peer that died meanwhile needs no news.
+            let _ = send_signal(&peer, signal);
+        }
+    }
+    for (monitor, watcher) in std::mem::take(&mut extra.watchers) {
+        send_down(
+            core,
+            watcher,
+            Down {
+                monitor,
+                pid,
+                reason: reason.clone(),
+            },
+        );
+    }
+    for (monitor, target) in std::mem::take(&mut extra.monitoring) {
+        if let Some(target) = core.find(target) {
+            let _ = send_signal(&target, Signal::Demonitor { monitor });
+        }
+    }
+}
+
+/// Sends a `Down` to whoever monitors.
+pub(crate) fn send_down(core: &Core, watcher: Watcher, down: Down) {
+    match watcher {
+        Watcher::Process(pid) => {
+            if let Some(cell) = core.find(pid) {
+                let node = SystemNode::notice(Notice::Down(down));
+                // SAFETY: a fresh node for any process.
+                unsafe { deliver(&cell, node, Class::Exempt).settle(&cell) };
+            }
+        }
+        Watcher::Outside(answer) => answer.send(Ok(down)),
+    }
+}
+
+/// Drops what lay in the mailbox of a dead process, slice by slice; then lets the cell go.
+///
+/// # Safety
+/// As for [`turn`]; the process is dead.
+unsafe fn reap(worker: &Worker, cell: &Cell) -> After {
+    let core = worker.core();
+    let pid = cell.pid();
+    for _ in 0..SLICE {
+        // SAFETY: as the caller promises.
+        let own = unsafe { cell.own() };
+        let node = own.inbox.pop_front().or_else(|| {
+            let intake = own.extra.as_mut()?.intake.as_mut()?;
+            intake.stack.turn(&mut intake.turned, 1);
+            intake.turned.pop_front()
+        });
+        let node = node.or_else(|| cell.bounded.as_ref().and_then(|bounded| bounded.pop()));
+        let Some(node) = node else {
+            // SAFETY: the process's own reference; the cell is not used afterwards.
+            unsafe { Cell::release(NonNull::from(cell)) };
+            return After::Left;
+        };
+        // SAFETY: the mailbox's node, ours now.
+        match unsafe { (*node).vtable.kind } {
+            // SAFETY: a signal node of ours.
+            Kind::Signal => match unsafe { SystemNode::open(node) } {
+                Content::Signal(signal) => refuse(core, pid, signal),
+                _ => unreachable!("a signal node holds a signal"),
+            },
+            // SAFETY: a message of ours.
+            _ => ending(core, pid, || unsafe {
+                core.count(Count::Undelivered, 1);
+                dropped(core, Some(pid), node, Discard::Dead);
+            }),
+        }
+    }
+    After::Requeue
+}
+
+/// Answers a signal for a process that is dead, as the BEAM does.
+pub(crate) fn refuse(core: &Core, dead: Pid, signal: Signal) {
+    match signal {
+        Signal::Link { from } => {
+            if let Some(cell) = core.find(from) {
+                let signal = Signal::Exit {
+                    from: Some(dead),
+                    reason: ExitReason::NoProc,
+                    cause: Cause::NoLink,
+                };
+                let _ = send_signal(&cell, signal);
+            }
+        }
+        Signal::Monitor { monitor, watcher } => {
+            send_down(
+                core,
+                watcher,
+                Down {
+                    monitor,
+                    pid: dead,
+                    reason: ExitReason::NoProc,
+                },
+            );
+        }
+        // The dead neither exit again nor count links; a question's answer is its `Drop`.
+        Signal::Exit { .. }
+        | Signal::Unlink { .. }
+        | Signal::Demonitor { .. }
+        | Signal::StopNow { .. }
+        | Signal::Info { .. }
+        | Signal::Bell => {}
+    }
+}
+
+/// Runs user code of a dying process; a panic in it is reported and changes nothing.
+fn ending(core: &Core, pid: Pid, run: impl FnOnce()) {
+    if let Err(reason) = exit::catch(run) {
+        core.hooks.event(&Event::PanicWhileEnding { pid, reason });
+    }
+}
+
+/// A reference to the running process's cell.
+///
+/// # Safety
+/// `cell` is the cell of a live process.
+pub(crate) unsafe fn reference(cell: NonNull<Cell>) -> CellRef {
+    // SAFETY: as the caller promises.
+    unsafe { CellRef::retained(cell) }
+}

@@ -1,0 +1,3 @@
+//! Names for processes.
+
+pub(crate) mod names;

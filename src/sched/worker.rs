@@ -1,0 +1,465 @@
+//! A scheduler thread's own side: its run queues, and what it knows of the turn it runs.
+
+use std::cell::{Cell as Local, RefCell};
+use std::ptr::{self, NonNull};
+use std::time::Instant;
+
+use super::clock::cycles;
+use super::core::{Core, CoreRef, PRIORITIES, Remote, lane};
+use super::rng::Rng;
+use crate::process::cell::{Cell, Priority};
+use crate::process::node::NodeVtable;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{Deque, Steal};
+
+/// A queued process. It needs no reference of its own: a queued process is alive, and a live one
+/// holds its cell.
+#[derive(Clone, Copy)]
+pub(crate) struct Job(NonNull<Cell>);
+
+// SAFETY: `Cell` is `Send + Sync`; that a local process stays on its thread is the manual driver's
+// doing (its system has no other).
+unsafe impl Send for Job {}
+
+impl Job {
+    pub(crate) fn new(cell: &Cell) -> Self {
+        Job(NonNull::from(cell))
+    }
+
+    pub(crate) fn cell(self) -> NonNull<Cell> {
+        self.0
+    }
+}
+
+/// How often in a row the slot is served before the queue gets its turn.
+const SLOT_RUNS: u32 = 64;
+/// Every how many turns the injector, the low queue and the timers are looked at although there is
+/// other work. A prime, so that it does not beat with a pattern of the program's.
+const ROUND: u32 = 61;
+/// Cycles for which a cached time is good: well under a millisecond on any processor.
+const FRESH: u64 = 200_000;
+const STOCK: usize = 1024;
+
+/// What a turn knows and collects while it runs; reset for each.
+pub(crate) struct Turn {
+    pub(crate) budget: Local<u32>,
+    /// The process's waker fired, or it runs for the first time.
+    pub(crate) woken: Local<bool>,
+    /// It asked to go to the back of the queue.
+    pub(crate) yielded: Local<bool>,
+    /// Its receive found nothing: mail shall queue it.
+    pub(crate) listens: Local<bool>,
+    /// How many calls the handler waits for, seen in the latest poll.
+    pub(crate) calls: Local<u32>,
+    /// How many other things of noex's it waits for.
+    pub(crate) others: Local<u32>,
+    /// The earliest timeout it waits with, on the system's clock.
+    pub(crate) deadline: Local<u64>,
+    /// Where the one call waits for its answer, and from whom.
+    pub(crate) edge: Local<*const AtomicU64>,
+    pub(crate) target: Local<(u32, u32)>,
+}
+
+pub(crate) struct Worker {
+    core: CoreRef,
+    index: usize,
+    queues: [Deque<Job>; PRIORITIES],
+    /// Instead of the queues, on a seeded manual system: one bag, drawn from at random.
+    seeded: Option<RefCell<(Vec<Job>, Rng)>>,
+    current: Local<Option<NonNull<Cell>>>,
+    pub(crate) turn: Turn,
+    round: Local<u32>,
+    slot_runs: Local<u32>,
+    ids: RefCell<Vec<u32>>,
+    credit: Local<usize>,
+    fresh: Local<(u64, u64)>,
+    rng: RefCell<Rng>,
+    handled: Local<u64>,
+    /// A manual tick's limits: when to stop, and after how many messages.
+    stop_at: Local<Option<Instant>>,
+    messages_left: Local<u32>,
+}
+
+// SAFETY: a worker moves to its thread before its first turn and back after its last; the pointers in
+// it are those of a turn, void in between.
+unsafe impl Send for Worker {}
+
+thread_local! {
+    static HERE: Local<*const Worker> = const { Local::new(ptr::null()) };
+}
+
+/// The scheduler thread that the caller runs on, if it is one (a manual system's driver is one while
+/// it ticks).
+#[inline(always)]
+pub(crate) fn here<'a>() -> Option<&'a Worker> {
+    // SAFETY: set by `enter` to a worker that outlives its guard, on this thread only. The result is
+    // used within the call that asked for it.
+    HERE.try_with(|here| unsafe { here.get().as_ref() })
+        .ok()
+        .flatten()
+}
+
+/// Makes `worker` the calling thread's, until the guard goes.
+pub(crate) struct Entered(*const Worker);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        HERE.with(|here| here.set(self.0));
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(core: CoreRef, index: usize, queues: [Deque<Job>; PRIORITIES]) -> Self {
+        let seed = core.settings.seed;
+        let seeded = seed
+            .filter(|_| core.manual.is_some())
+            .map(|seed| RefCell::new((Vec::new(), Rng::new(seed))));
+        Worker {
+            core,
+            index,
+            queues,
+            seeded,
+            current: Local::new(None),
+            turn: Turn {
+                budget: Local::new(0),
+                woken: Local::new(false),
+                yielded: Local::new(false),
+                listens: Local::new(false),
+                calls: Local::new(0),
+                others: Local::new(0),
+                deadline: Local::new(u64::MAX),
+                edge: Local::new(ptr::null()),
+                target: Local::new((0, 0)),
+            },
+            round: Local::new(0),
+            slot_runs: Local::new(0),
+            ids: RefCell::new(Vec::new()),
+            credit: Local::new(0),
+            fresh: Local::new((0, 0)),
+            rng: RefCell::new(Rng::new(seed.unwrap_or(0x9e37_79b9) ^ index as u64)),
+            handled: Local::new(0),
+            stop_at: Local::new(None),
+            messages_left: Local::new(u32::MAX),
+        }
+    }
+
+    /// Limits what a manual system's tick may do.
+    pub(crate) fn limit(&self, stop_at: Option<Instant>, messages: u32) {
+        self.stop_at.set(stop_at);
+        self.messages_left.set(messages);
+    }
+
+    /// Whether the tick's limit is reached.
+    #[inline(always)]
+    pub(crate) fn limit_reached(&self) -> bool {
+        self.messages_left.get() == 0
+            || self
+                .stop_at
+                .get()
+                .is_some_and(|stop_at| Instant::now() >= stop_at)
+    }
+
+    /// Forgets what the last poll of a handler waited for.
+    #[inline(always)]
+    pub(crate) fn begin_poll(&self) {
+        self.turn.calls.set(0);
+        self.turn.others.set(0);
+        self.turn.deadline.set(u64::MAX);
+    }
+
+    /// Charges one message. `false`: the turn is over before it, for want of budget.
+    #[inline(always)]
+    pub(crate) fn charge(&self) -> bool {
+        let budget = self.turn.budget.get();
+        if budget == 0 {
+            return false;
+        }
+        if self.core.manual.is_some() {
+            if self.limit_reached() {
+                return false;
+            }
+            self.messages_left.set(self.messages_left.get() - 1);
+        }
+        self.turn.budget.set(budget - 1);
+        true
+    }
+
+    /// # Safety
+    /// `self` stays where it is and alive until the guard is dropped.
+    pub(crate) unsafe fn enter(&self) -> Entered {
+        Entered(HERE.with(|here| here.replace(self)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn core_ref(&self) -> &CoreRef {
+        &self.core
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    #[inline(always)]
+    pub(crate) fn remote(&self) -> &Remote {
+        &self.core.remotes[self.index]
+    }
+
+    /// The process whose turn it is.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<NonNull<Cell>> {
+        self.current.get()
+    }
+
+    pub(crate) fn set_current(&self, cell: Option<NonNull<Cell>>) {
+        self.current.set(cell);
+        let remote = self.remote();
+        // Relaxed throughout: only the watchdog reads these, as hints.
+        match cell {
+            Some(cell) => {
+                // SAFETY: the turn's cell is alive.
+                let cell = unsafe { cell.as_ref() };
+                remote
+                    .running
+                    .store(u64::from(cell.id) << 32 | u64::from(cell.serial), Relaxed);
+                remote
+                    .turns
+                    .store(remote.turns.load(Relaxed).wrapping_add(1), Relaxed);
+            }
+            None => remote.running.store(0, Relaxed),
+        }
+    }
+
+    /// Notes what kind of message is being handled.
+    #[inline(always)]
+    pub(crate) fn set_message(&self, vtable: Option<&'static NodeVtable>) {
+        let vtable = vtable.map_or(ptr::null_mut(), |vtable| ptr::from_ref(vtable).cast_mut());
+        self.remote().message.store(vtable, Relaxed);
+    }
+
+    /// Counts a handled message; told to the others at the end of the turn.
+    #[inline(always)]
+    pub(crate) fn count_handled(&self) {
+        self.handled.set(self.handled.get() + 1);
+    }
+
+    /// The message being handled was nothing the process knows: it counts as undelivered instead.
+    pub(crate) fn recount_as_undelivered(&self) {
+        self.remote()
+            .counters
+            .add_own(super::stats::Count::Undelivered, 1);
+        self.handled.set(self.handled.get().wrapping_sub(1));
+    }
+
+    pub(crate) fn flush_counts(&self) {
+        let handled = self.handled.replace(0);
+        if handled != 0 {
+            self.remote()
+                .counters
+                .add_own(super::stats::Count::Handled, handled);
+        }
+    }
+
+    pub(crate) fn with_ids<R>(&self, with: impl FnOnce(&mut Vec<u32>) -> R) -> R {
+        with(&mut self.ids.borrow_mut())
+    }
+
+    #[inline(always)]
+    pub(crate) fn draw_core_ref(&self) {
+        match self.credit.get() {
+            0 => {
+                self.core.take_stock(STOCK);
+                self.credit.set(STOCK - 1);
+            }
+            credit => self.credit.set(credit - 1),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn stock_core_ref(&self) {
+        let credit = self.credit.get() + 1;
+        if credit >= 4 * STOCK {
+            self.core.return_stock(credit - STOCK);
+            self.credit.set(STOCK);
+        } else {
+            self.credit.set(credit);
+        }
+    }
+
+    /// The time, at most a fraction of a millisecond old: cheap enough for every call.
+    #[inline]
+    pub(crate) fn coarse_now(&self) -> u64 {
+        let clock = &self.core.clock;
+        let Some(cycles) = cycles() else {
+            return clock.now();
+        };
+        let (read_at, time) = self.fresh.get();
+        if cycles.wrapping_sub(read_at) < FRESH && !clock.is_virtual() {
+            return time;
+        }
+        let now = clock.now();
+        self.fresh.set((cycles, now));
+        now
+    }
+
+    /// Queues a process on this thread.
+    #[inline(always)]
+    pub(crate) fn push(&self, cell: &Cell) {
+        if cell.fixed.priority != Priority::Normal || self.seeded.is_some() {
+            return self.push_back(cell);
+        }
+        if let Some(older) = self.remote().slot.put(NonNull::from(cell)) {
+            self.queues[lane(Priority::Normal)].push(Job(older));
+            self.core.idle.notify_local();
+        }
+    }
+
+    /// Queues a process behind all others of its priority.
+    pub(crate) fn push_back(&self, cell: &Cell) {
+        match &self.seeded {
+            Some(bag) => bag.borrow_mut().0.push(Job::new(cell)),
+            None => {
+                self.queues[lane(cell.fixed.priority)].push(Job::new(cell));
+                if self.core.manual.is_none() {
+                    self.core.idle.notify_local();
+                }
+            }
+        }
+    }
+
+    /// What to run next, from this thread's own queues and the injectors.
+    pub(crate) fn next(&self) -> Option<Job> {
+        if let Some(bag) = &self.seeded {
+            return self.draw(bag);
+        }
+        let round = self.round.get().wrapping_add(1);
+        self.round.set(round);
+        if round % ROUND == 0 {
+            // Fairness: nobody waits for ever behind those who keep each other busy here.
+            if let Some(job) = self
+                .from_injector(Priority::Normal)
+                .or_else(|| self.queues[lane(Priority::Low)].pop())
+            {
+                return Some(job);
+            }
+        }
+        if let Some(job) = self.queues[lane(Priority::High)]
+            .pop()
+            .or_else(|| self.from_injector(Priority::High))
+        {
+            return Some(job);
+        }
+        if self.slot_runs.get() < SLOT_RUNS {
+            if let Some(cell) = self.remote().slot.take() {
+                self.slot_runs.set(self.slot_runs.get() + 1);
+                return Some(Job(cell));
+            }
+        }
+        self.slot_runs.set(0);
+        let normal = &self.queues[lane(Priority::Normal)];
+        if let Some(job) = normal.pop() {
+            return Some(job);
+        }
+        if let Some(cell) = self.remote().slot.take() {
+            return Some(Job(cell));
+        }
+        self.from_injector(Priority::Normal)
+            .or_else(|| self.queues[lane(Priority::Low)].pop())
+            .or_else(|| self.from_injector(Priority::Low))
+    }
+
+    fn draw(&self, bag: &RefCell<(Vec<Job>, Rng)>) -> Option<Job> {
+        let (jobs, rng) = &mut *bag.borrow_mut();
+        for injector in self.core.injectors.iter().rev() {
+            while let Steal::Success(job) = injector.steal() {
+                jobs.push(job);
+            }
+        }
+        // High before normal before low, at random among equals.
+        // SAFETY: queued processes are alive.
+        let top = jobs
+            .iter()
+            .map(|job| unsafe { job.0.as_ref() }.fixed.priority)
+            .max()?;
+        // SAFETY: as above.
+        let of_top = jobs
+            .iter()
+            .filter(|job| unsafe { job.0.as_ref() }.fixed.priority == top)
+            .count();
+        let mut pick = rng.below(of_top as u64);
+        let at = jobs.iter().position(|job| {
+            // SAFETY: as above.
+            let matches = unsafe { job.0.as_ref() }.fixed.priority == top;
+            let here = matches && pick == 0;
+            pick -= u64::from(matches && !here);
+            here
+        })?;
+        Some(jobs.remove(at))
+    }
+
+    fn from_injector(&self, priority: Priority) -> Option<Job> {
+        let injector = &self.core.injectors[lane(priority)];
+        if injector.is_empty() {
+            return None;
+        }
+        loop {
+            match injector.steal_batch_and_pop(&self.queues[lane(priority)]) {
+                Steal::Success(job) => return Some(job),
+                Steal::Empty => return None,
+                Steal::Retry => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// Half of another thread's queue, beginning at a random one; the slot only of one that is stuck.
+    pub(crate) fn steal(&self) -> Option<Job> {
+        let threads = self.core.remotes.len();
+        let start = self.rng.borrow_mut().below(threads as u64) as usize;
+        for i in 0..threads {
+            let victim = (start + i) % threads;
+            if victim == self.index {
+                continue;
+            }
+            let remote = &self.core.remotes[victim];
+            for priority in [Priority::High, Priority::Normal, Priority::Low] {
+                let lane = lane(priority);
+                loop {
+                    match remote.stealers[lane].steal_batch_and_pop(&self.queues[lane]) {
+                        Steal::Success(job) => return Some(job),
+                        Steal::Empty => break,
+                        Steal::Retry => std::hint::spin_loop(),
+                    }
+                }
+            }
+            if remote.stuck.load(Relaxed) {
+                if let Some(cell) = remote.slot.steal() {
+                    return Some(Job(cell));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether anything is queued on this thread.
+    pub(crate) fn has_own_work(&self) -> bool {
+        self.remote().has_queued()
+            || self
+                .seeded
+                .as_ref()
+                .is_some_and(|bag| !bag.borrow().0.is_empty())
+    }
+
+    /// Whether it is time to look at the timers although there is work.
+    pub(crate) fn timer_round(&self) -> bool {
+        self.round.get() % ROUND == 0
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.core.return_stock(self.credit.get());
+    }
+}
