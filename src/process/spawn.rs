@@ -52,7 +52,6 @@ pub(crate) struct Ties {
     pub(crate) monitor: bool,
     /// A child of the system's root: started from outside.
     pub(crate) root: bool,
-    pub(crate) local: bool,
 }
 
 /// The system starts no more processes.
@@ -90,7 +89,6 @@ pub(crate) unsafe fn make<B>(
     let bounded = Bounded::new(options.mailbox);
     let fixed = Fixed {
         priority: options.priority,
-        local: ties.local,
     };
     let cell = Cell::allocate(
         vtable,
