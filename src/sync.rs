@@ -6,6 +6,9 @@
 //! `sched::slot`) are compiled under loom; the rest of the crate stands on them and is tested on
 //! real threads.
 
+/// Std's, under loom too: they order nothing that a model is about.
+pub(crate) use std::sync::{Arc, Once};
+
 #[cfg(all(test, loom))]
 pub(crate) use loom::cell::UnsafeCell;
 #[cfg(all(test, loom))]
