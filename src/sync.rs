@@ -9,6 +9,8 @@
 #[cfg(all(test, loom))]
 pub(crate) use loom::cell::UnsafeCell;
 #[cfg(all(test, loom))]
+pub(crate) use modelled::{Mutex, zeroed_slice};
+#[cfg(all(test, loom))]
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::*;
 }
@@ -18,10 +20,15 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::*;
 }
 #[cfg(not(all(test, loom)))]
-pub(crate) use plain::UnsafeCell;
+pub(crate) use parking_lot::Mutex;
+#[cfg(not(all(test, loom)))]
+pub(crate) use plain::{UnsafeCell, zeroed_slice};
 
 #[cfg(not(all(test, loom)))]
 mod plain {
+    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+    use std::ptr;
+
     /// `std::cell::UnsafeCell` with the interface of loom's, which checks each access in a model.
     #[derive(Debug)]
     #[repr(transparent)]
@@ -43,5 +50,50 @@ mod plain {
         pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
             write(self.0.get())
         }
+    }
+
+    /// `len` values of all-zero bytes. A large slice comes from the system as untouched pages, so
+    /// it costs memory only where it is written. Here because loom's atomics are not all zero.
+    ///
+    /// # Safety
+    /// All-zero bytes are a valid `T`: the value that `zero` gives, which a loom model calls. Neither
+    /// `len` nor the size of `T` is 0.
+    pub(crate) unsafe fn zeroed_slice<T>(len: usize, _zero: impl Fn() -> T) -> Box<[T]> {
+        let layout = Layout::array::<T>(len).expect("a slice of at most isize::MAX bytes");
+        // SAFETY: the layout is not of size 0, as the caller says.
+        let start = unsafe { alloc_zeroed(layout) };
+        if start.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: the global allocator gave it for the layout of `[T; len]`, as a box's memory is;
+        // the caller says that the zeros in it are values.
+        unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(start.cast(), len)) }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod modelled {
+    /// `parking_lot::Mutex` over loom's: no poisoning, `lock` gives the guard itself.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0
+                .lock()
+                .expect("a model that panics under a lock is over")
+        }
+    }
+
+    /// As the plain one, value by value.
+    ///
+    /// # Safety
+    /// None; the plain one has duties.
+    pub(crate) unsafe fn zeroed_slice<T>(len: usize, zero: impl Fn() -> T) -> Box<[T]> {
+        (0..len).map(|_| zero()).collect()
     }
 }

@@ -1,0 +1,3 @@
+//! A process and what it is made of.
+
+pub(crate) mod table;
