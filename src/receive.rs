@@ -173,7 +173,7 @@ impl<M: Send + 'static> Inbox<M> {
 
     /// This process as a recipient of its messages.
     pub fn this(&self) -> Recipient<M> {
-        let cell = NonNull::from(self.process.cell());
+        let cell = self.process.cell().this();
         // SAFETY: the running process's cell is alive, and takes plain messages of type `M`.
         unsafe { Recipient::new(crate::process::turn::reference(cell), envelope::plain::<M>) }
     }
@@ -501,7 +501,7 @@ where
             let Some(run) = run.take() else {
                 return Poll::Ready(ExitReason::Normal);
             };
-            let inbox = Inbox::new(NonNull::from(inbox.process.cell()), inbox.core.clone());
+            let inbox = Inbox::new(inbox.process.cell().this(), inbox.core.clone());
             *state = State::Future(run(inbox));
         }
         let State::Future(future) = state else {

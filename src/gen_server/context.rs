@@ -48,7 +48,7 @@ impl<S: GenServer> Context<S> {
         let cell = self.process.cell();
         // SAFETY: the running process's cell is alive, and it is a server of type `S`: only its own
         // callbacks have a `Context<S>`.
-        unsafe { ServerRef::from_cell(CellRef::retained(cell.into())) }
+        unsafe { ServerRef::from_cell(CellRef::retained(cell.this())) }
     }
 
     /// Ends the server when the current callback is done: `terminate` runs, then a reply that the

@@ -88,6 +88,8 @@ pub(crate) struct Fixed {
 pub(crate) struct Cell {
     pub(crate) mailbox: Mailbox,
     refs: AtomicU64,
+    /// The pointer that the allocation gave: unlike one made from a `&Cell`, it reaches the body.
+    this: NonNull<Cell>,
     pub(crate) vtable: &'static CellVtable,
     pub(crate) core: CoreRef,
     pub(crate) id: u32,
@@ -200,10 +202,11 @@ impl Cell {
         extra: Option<Box<Extra>>,
         body: B,
     ) -> NonNull<Cell> {
-        let full = Box::new(Full {
+        let full = Box::into_raw(Box::new(Full {
             cell: Cell {
                 mailbox: Mailbox::new_queued(),
                 refs: AtomicU64::new(2),
+                this: NonNull::dangling(),
                 vtable,
                 core,
                 id,
@@ -223,8 +226,19 @@ impl Cell {
                 }),
             },
             body: UnsafeCell::new(MaybeUninit::new(body)),
-        });
-        NonNull::from(Box::leak(full)).cast()
+        }));
+        // SAFETY: fresh from the box, and nobody else has it yet.
+        unsafe {
+            let this = NonNull::new_unchecked(full.cast::<Cell>());
+            (*full).cell.this = this;
+            this
+        }
+    }
+
+    /// The pointer to all of the process.
+    #[inline(always)]
+    pub(crate) fn this(&self) -> NonNull<Cell> {
+        self.this
     }
 
     /// The body of a cell allocated with one of type `B`.

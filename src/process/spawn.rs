@@ -196,7 +196,7 @@ impl Unborn {
                     super::node::Discard::Dead,
                 );
             }
-            Cell::release(NonNull::from(&**cell));
+            Cell::release(cell.this());
         }
     }
 }

@@ -31,7 +31,7 @@ impl ReceiveTimeout {
         self.number += 1;
         let node: *mut Node = SystemNode::notice(Notice::Timeout(self.number));
         // SAFETY: the running process's cell is alive; the node is fresh.
-        let envelope = unsafe { Envelope::new(Target::Cell(CellRef::retained(cell.into())), node) };
+        let envelope = unsafe { Envelope::new(Target::Cell(CellRef::retained(cell.this())), node) };
         self.armed = Some(timers::send_after(core, after, envelope));
     }
 

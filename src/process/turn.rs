@@ -74,7 +74,7 @@ unsafe fn turn(worker: &Worker, cell: &Cell) -> After {
         // SAFETY: as the caller promises.
         return unsafe { reap(worker, cell) };
     }
-    let this = NonNull::from(cell);
+    let this = cell.this();
     loop {
         // SAFETY: as the caller promises.
         match unsafe { take_in(worker, cell) } {
@@ -399,7 +399,7 @@ unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
     }
     // SAFETY: no handler lives any more, and the body is dropped once.
     ending(core, pid, || unsafe {
-        (cell.vtable.drop_body)(NonNull::from(cell))
+        (cell.vtable.drop_body)(cell.this())
     });
 
     core.count(Count::Exited, 1);
@@ -471,7 +471,7 @@ unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
 /// # Safety
 /// No other turn of the process runs or will ever run.
 pub(crate) unsafe fn kill(worker: &Worker, cell: &Cell) {
-    worker.set_current(Some(NonNull::from(cell)));
+    worker.set_current(Some(cell.this()));
     let _poll = exit::enter_poll();
     // SAFETY: as the caller promises.
     let mut after = unsafe { finish(worker, cell, ExitReason::Killed) };
@@ -546,7 +546,7 @@ unsafe fn reap(worker: &Worker, cell: &Cell) -> After {
         let node = node.or_else(|| cell.bounded.as_ref().and_then(|bounded| bounded.pop()));
         let Some(node) = node else {
             // SAFETY: the process's own reference; the cell is not used afterwards.
-            unsafe { Cell::release(NonNull::from(cell)) };
+            unsafe { Cell::release(cell.this()) };
             return After::Left;
         };
         // SAFETY: the mailbox's node, ours now.

@@ -61,7 +61,7 @@ unsafe fn wake_by_ref(data: *const ()) {
 
 /// The waker a turn polls with. It borrows the process's own reference, so it must not be dropped.
 pub(crate) fn borrowed(cell: &Cell) -> std::mem::ManuallyDrop<Waker> {
-    let data = (&raw const *cell).cast();
+    let data = cell.this().as_ptr().cast_const().cast();
     // SAFETY: the vtable keeps `RawWaker`'s contract; no reference is counted for this one, and
     // `ManuallyDrop` never gives one back.
     std::mem::ManuallyDrop::new(unsafe { Waker::new(data, &FOREIGN) })
@@ -69,7 +69,8 @@ pub(crate) fn borrowed(cell: &Cell) -> std::mem::ManuallyDrop<Waker> {
 
 /// Whether `waker` is `cell`'s own, not one that a combinator put around it.
 pub(crate) fn is_own(waker: &Waker, cell: &Cell) -> bool {
-    std::ptr::eq(waker.data(), (&raw const *cell).cast()) && std::ptr::eq(waker.vtable(), &FOREIGN)
+    std::ptr::eq(waker.data(), cell.this().as_ptr().cast_const().cast())
+        && std::ptr::eq(waker.vtable(), &FOREIGN)
 }
 
 /// What a future of noex's own keeps to be woken by: a waiter for a process's own waker, a clone of

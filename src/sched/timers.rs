@@ -338,7 +338,7 @@ impl Alarm {
         let core = worker.core();
         self.cancel(core);
         // SAFETY: the running process's cell is alive.
-        let cell = unsafe { CellRef::retained(cell.into()) };
+        let cell = unsafe { CellRef::retained(cell.this()) };
         self.0 = Some((at, core.timers.arm(core, at, Due::Alarm(cell))));
     }
 

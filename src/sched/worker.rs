@@ -23,7 +23,7 @@ unsafe impl Send for Job {}
 
 impl Job {
     pub(crate) fn new(cell: &Cell) -> Self {
-        Job(NonNull::from(cell))
+        Job(cell.this())
     }
 
     pub(crate) fn cell(self) -> NonNull<Cell> {
@@ -311,7 +311,7 @@ impl Worker {
         if cell.fixed.priority != Priority::Normal || self.seeded.is_some() {
             return self.push_back(cell);
         }
-        if let Some(older) = self.remote().slot.put(NonNull::from(cell)) {
+        if let Some(older) = self.remote().slot.put(cell.this()) {
             self.queues[lane(Priority::Normal)].push(Job(older));
             self.core.idle.notify_local();
         }
