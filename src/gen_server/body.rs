@@ -19,7 +19,7 @@ use crate::process::ask::Ask;
 use crate::process::cell::{Cell, CellVtable, Step};
 use crate::process::node::{Kind, Node, Progress, Stage};
 use crate::process::signal::{Content, Notice, SystemNode};
-use crate::process::{cycle, envelope};
+use crate::process::{cycle, envelope, turn};
 use crate::sched::stats::Count;
 use crate::sched::worker::Worker;
 use crate::sync::UnsafeCell;
@@ -134,7 +134,7 @@ unsafe fn step<S: GenServer>(this: NonNull<Cell>, worker: &Worker) -> Step {
     let waiting = unsafe { cell.own() }.current;
     if !waiting.is_null() {
         if !worker.turn.woken.replace(false) {
-            return Step::Park;
+            return Step::Stay;
         }
         if !worker.charge() {
             worker.turn.woken.set(true);
@@ -421,18 +421,18 @@ unsafe fn panicked<S: GenServer>(
         if !std::mem::take(&mut own.uncounted) {
             worker.core().count(Count::Aborted, 1);
         }
-        let dropped = crate::process::deliver::guard(|| {
-            // SAFETY: the envelope whose handler panicked; what is left of it is dropped.
-            if unsafe { ((*node).vtable.abort)(node, stage) } {
-                // SAFETY: still to be answered, at the process's end; the running turn.
-                unsafe { cell.own().extra().orphans.push_back(node) };
-            }
-        });
-        if !dropped {
-            worker.core().hooks.event(&Event::PanicWhileEnding {
-                pid: cell.pid(),
-                reason: reason.clone(),
-            });
+        // SAFETY: the envelope whose handler panicked; what is left of it is dropped.
+        let (unanswered, panic) = unsafe { turn::abort(node, stage) };
+        if unanswered {
+            // SAFETY: the running turn; answered at the process's end.
+            unsafe { cell.own().extra().orphans.push_back(node) };
+        }
+        if let Some(reason) = panic {
+            let pid = cell.pid();
+            worker
+                .core()
+                .hooks
+                .event(&Event::PanicWhileEnding { pid, reason });
         }
     }
     // SAFETY: in the turn.

@@ -177,14 +177,12 @@ impl<R> Drop for Answer<R> {
 ///
 /// # Safety
 /// `node` is the head of an `Ask<R>`; the right to answer and one hold are the caller's and used up.
-pub(crate) unsafe fn fail<R>(node: *mut Node, reason: &ExitReason) {
+pub(crate) unsafe fn fail<R>(node: *mut Node, reason: Option<&ExitReason>) {
+    let error = reason.map_or(CallError::NoReply, |reason| {
+        CallError::Exited(reason.clone())
+    });
     // SAFETY: as the caller promises.
-    unsafe {
-        Ask::answer(
-            NonNull::new_unchecked(node.cast::<Ask<R>>()),
-            Err(CallError::Exited(reason.clone())),
-        )
-    }
+    unsafe { Ask::answer(NonNull::new_unchecked(node.cast::<Ask<R>>()), Err(error)) }
 }
 
 /// The asker's side.

@@ -49,8 +49,10 @@ const WAKER: u64 = 1 << 32;
 pub(crate) enum Step {
     /// Waits for mail (its waker counts, too).
     Listen,
-    /// Waits inside a handler, for its waker only.
+    /// Waits inside a handler that was polled just now, for its waker only.
     Park,
+    /// Still waits inside its handler, which was not polled.
+    Stay,
     /// A signal may have come: take in before the next message.
     TakeIn,
     /// Used up its budget or yielded: to the back of the queue.

@@ -185,7 +185,7 @@ unsafe fn nothing_to_take(_: *mut Node, _: *mut ()) {
 unsafe fn not_held(_: *mut Node) {
     unreachable!("only a call's reply is held back")
 }
-unsafe fn not_a_call(_: *mut Node, _: &ExitReason) {
+unsafe fn not_a_call(_: *mut Node, _: Option<&ExitReason>) {
     unreachable!("only a call has a caller")
 }
 unsafe fn not_started(_: *mut Node, _: *mut ()) -> Progress {

@@ -102,8 +102,9 @@ pub(crate) struct NodeVtable {
     pub(crate) take: unsafe fn(*mut Node, *mut ()),
     /// Sends the reply that was held back until `terminate` had run, and consumes the node.
     pub(crate) release: unsafe fn(*mut Node),
-    /// Answers a call that was aborted with the exit reason of its server, and consumes the node.
-    pub(crate) fail: unsafe fn(*mut Node, &ExitReason),
+    /// Answers a call that was aborted: with the exit reason of its server, or, if that lives, that
+    /// nobody replied. Consumes the node.
+    pub(crate) fail: unsafe fn(*mut Node, Option<&ExitReason>),
     /// Frees the memory of a call's node once nobody holds it; its contents are gone by then.
     pub(crate) free: unsafe fn(*mut Node),
     pub(crate) type_name: fn() -> &'static str,

@@ -171,7 +171,7 @@ unsafe fn not_running(_: *mut Node, _: Stage) -> bool {
 unsafe fn not_held(_: *mut Node) {
     unreachable!("a system node holds no reply")
 }
-unsafe fn not_a_call(_: *mut Node, _: &ExitReason) {
+unsafe fn not_a_call(_: *mut Node, _: Option<&ExitReason>) {
     unreachable!("a system node has no caller")
 }
 unsafe fn discard(node: *mut Node, _: Discard) {

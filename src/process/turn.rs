@@ -43,19 +43,19 @@ enum After {
 
 /// Runs one turn of a queued process.
 pub(crate) fn run(worker: &Worker, job: Job) {
-    // SAFETY: a queued process is alive, and having taken it from the queue makes this its turn.
-    let cell = unsafe { job.cell().as_ref() };
     worker.set_current(Some(job.cell()));
     worker.turn.budget.set(worker.core().settings.budget);
     worker.turn.woken.set(false);
     worker.turn.yielded.set(false);
     let after = {
         let _poll = exit::enter_poll();
-        // SAFETY: as above.
-        unsafe { turn(worker, cell) }
+        // SAFETY: a queued process is alive, and having taken it from the queue makes this its turn.
+        unsafe { turn(worker, job.cell()) }
     };
     worker.flush_counts();
     if matches!(after, After::Requeue) {
+        // SAFETY: not left, so the process, or what is left of it, is still ours.
+        let cell = unsafe { job.cell().as_ref() };
         if worker.turn.woken.get() {
             // The wake-up was taken in but not acted on: it must not be lost.
             let queued_already = !cell.mailbox.wake();
@@ -66,31 +66,44 @@ pub(crate) fn run(worker: &Worker, job: Job) {
     worker.set_current(None);
 }
 
+/// The functions through which a cell may go take a pointer, not a reference, as a reference given as
+/// an argument must stay valid to the end of the call.
+///
 /// # Safety
-/// This is the one running turn of `cell`.
-unsafe fn turn(worker: &Worker, cell: &Cell) -> After {
+/// This is the one running turn of the process, which is alive, or dead and not yet reaped.
+unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
+    // SAFETY: alive, as the caller promises; not used after it was left.
+    let cell = unsafe { this.as_ref() };
     // SAFETY: as the caller promises; the reference is not kept across other uses of `own`.
     if unsafe { cell.own() }.dead {
         // SAFETY: as the caller promises.
-        return unsafe { reap(worker, cell) };
+        return unsafe { reap(worker, this) };
     }
-    let this = cell.this();
     loop {
         // SAFETY: as the caller promises.
         match unsafe { take_in(worker, cell) } {
             TakenIn::Done => {}
             TakenIn::More => return After::Requeue,
             // SAFETY: as the caller promises.
-            TakenIn::Die(reason) => return unsafe { finish(worker, cell, reason) },
+            TakenIn::Die(reason) => return unsafe { finish(worker, this, reason) },
         }
         // SAFETY: as the caller promises; the vtable is the body's.
         let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| unsafe {
             (cell.vtable.step)(this, worker)
         }));
+        if step
+            .as_ref()
+            .is_ok_and(|step| !matches!(step, Step::Exit(_)))
+        {
+            // SAFETY: as the caller promises.
+            unsafe { answer_orphans(cell) };
+        }
         match step {
             Ok(Step::Listen) => {
-                // SAFETY: as the caller promises.
-                unsafe { settle_alarm(worker, cell) };
+                if !cell.vtable.serves {
+                    // SAFETY: as the caller promises.
+                    unsafe { arm_alarm(worker, cell) };
+                }
                 let left = match &cell.bounded {
                     None => cell.mailbox.listen(),
                     Some(bounded) => bounded.listen(&cell.mailbox),
@@ -112,16 +125,21 @@ unsafe fn turn(worker: &Worker, cell: &Cell) -> After {
                     return After::Requeue;
                 }
             }
+            Ok(Step::Stay) => {
+                if cell.mailbox.park() {
+                    return After::Left;
+                }
+            }
             Ok(Step::TakeIn) => {}
             Ok(Step::Yield) => return After::Requeue,
             // SAFETY: as the caller promises.
-            Ok(Step::Exit(reason)) => return unsafe { finish(worker, cell, reason) },
+            Ok(Step::Exit(reason)) => return unsafe { finish(worker, this, reason) },
             Err(payload) => {
                 let reason = panic_reason(payload);
                 // SAFETY: as the caller promises.
                 if let Some(reason) = unsafe { (cell.vtable.panicked)(this, worker, reason) } {
                     // SAFETY: as the caller promises.
-                    return unsafe { finish(worker, cell, reason) };
+                    return unsafe { finish(worker, this, reason) };
                 }
             }
         }
@@ -338,15 +356,8 @@ unsafe fn answer_bell(worker: &Worker, cell: &Cell) -> Option<ExitReason> {
 /// As for [`turn`].
 unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
     let turn = &worker.turn;
-    let deadline = turn.deadline.replace(u64::MAX);
     // SAFETY: as the caller promises.
-    let own = unsafe { cell.own() };
-    if deadline != u64::MAX {
-        own.extra().alarm.ensure(worker, cell, deadline);
-    } else {
-        // SAFETY: as the caller promises.
-        unsafe { settle_alarm(worker, cell) };
-    }
+    unsafe { arm_alarm(worker, cell) };
     if cell.vtable.serves
         && turn.calls.get() == 1
         && turn.others.get() == 0
@@ -357,16 +368,40 @@ unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
     }
 }
 
-/// On a manual system a timer that nobody waits for would be a deadline its host wakes up for.
+/// Sees to the timeouts that the process waits with, noted by its latest poll.
 ///
 /// # Safety
 /// As for [`turn`].
-unsafe fn settle_alarm(worker: &Worker, cell: &Cell) {
-    if worker.core().manual.is_some() {
-        // SAFETY: as the caller promises.
-        if let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
+unsafe fn arm_alarm(worker: &Worker, cell: &Cell) {
+    let deadline = worker.turn.deadline.replace(u64::MAX);
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
+    if deadline != u64::MAX {
+        own.extra().alarm.ensure(worker, cell, deadline);
+    } else if worker.core().manual.is_some() {
+        // A timer that nobody waits for would be a deadline that the host wakes up for.
+        if let Some(extra) = own.extra.as_mut() {
             extra.alarm.cancel(worker.core());
         }
+    }
+}
+
+/// Answers calls whose right to answer was dropped by a panic that the handler itself caught. (Those
+/// of a process that ends are answered at its end, with its reason.)
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn answer_orphans(cell: &Cell) {
+    // SAFETY: as the caller promises; taken anew each time, as wakers run foreign code.
+    while let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
+        if extra.stop.is_some() {
+            return;
+        }
+        let Some(node) = extra.orphans.pop_front() else {
+            return;
+        };
+        // SAFETY: the right to answer is in the list's hands, now ours.
+        unsafe { ((*node).vtable.fail)(node, None) };
     }
 }
 
@@ -374,7 +409,9 @@ unsafe fn settle_alarm(worker: &Worker, cell: &Cell) {
 ///
 /// # Safety
 /// As for [`turn`].
-unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
+unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> After {
+    // SAFETY: alive, as the caller promises; not used after `reap`.
+    let cell = unsafe { this.as_ref() };
     let core = worker.core();
     let pid = cell.pid();
     // SAFETY: as the caller promises.
@@ -391,16 +428,17 @@ unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
             core.count(Count::Aborted, 1);
         }
         // SAFETY: the envelope whose handler ran or waited; nobody else has it.
-        ending(core, pid, || unsafe {
-            if ((*running).vtable.abort)(running, stage) {
-                ((*running).vtable.fail)(running, &reason);
-            }
-        });
+        let (unanswered, panic) = unsafe { abort(running, stage) };
+        if let Some(reason) = panic {
+            core.hooks.event(&Event::PanicWhileEnding { pid, reason });
+        }
+        if unanswered {
+            // SAFETY: the right to answer is ours.
+            unsafe { ((*running).vtable.fail)(running, Some(&reason)) };
+        }
     }
     // SAFETY: no handler lives any more, and the body is dropped once.
-    ending(core, pid, || unsafe {
-        (cell.vtable.drop_body)(cell.this())
-    });
+    ending(core, pid, || unsafe { (cell.vtable.drop_body)(this) });
 
     core.count(Count::Exited, 1);
     core.record(|| format!("exit    {pid} {reason}"));
@@ -424,7 +462,7 @@ unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
         while let Some(node) = extra.orphans.pop_front() {
             // SAFETY: a call whose handler is gone and whose right to answer is here.
             ending(core, pid, || unsafe {
-                ((*node).vtable.fail)(node, &reason)
+                ((*node).vtable.fail)(node, Some(&reason))
             });
         }
         own.inbox.append(&mut extra.continues);
@@ -463,21 +501,41 @@ unsafe fn finish(worker: &Worker, cell: &Cell, reason: ExitReason) -> After {
         });
     }
     // SAFETY: as the caller promises.
-    unsafe { reap(worker, cell) }
+    unsafe { reap(worker, this) }
+}
+
+/// Drops what is left of an envelope whose handler was running. Whether its caller is still to be
+/// answered, and what its `Drop`s panicked with.
+///
+/// # Safety
+/// `node` is the running process's current envelope, at `stage`; unless it is to be answered it is
+/// consumed.
+pub(crate) unsafe fn abort(
+    node: *mut Node,
+    stage: super::node::Stage,
+) -> (bool, Option<ExitReason>) {
+    // SAFETY: whole until `abort`.
+    let vtable = unsafe { (*node).vtable };
+    // SAFETY: as the caller promises.
+    match exit::catch(|| unsafe { (vtable.abort)(node, stage) }) {
+        Ok(unanswered) => (unanswered, None),
+        // The envelope of a call that is answered in place outlives the panic; others free themselves.
+        Err(reason) => (vtable.answered_in_place, Some(reason)),
+    }
 }
 
 /// Ends a process that nobody runs any more, whatever state it is in, and drops its mailbox.
 ///
 /// # Safety
 /// No other turn of the process runs or will ever run.
-pub(crate) unsafe fn kill(worker: &Worker, cell: &Cell) {
-    worker.set_current(Some(cell.this()));
+pub(crate) unsafe fn kill(worker: &Worker, this: NonNull<Cell>) {
+    worker.set_current(Some(this));
     let _poll = exit::enter_poll();
     // SAFETY: as the caller promises.
-    let mut after = unsafe { finish(worker, cell, ExitReason::Killed) };
+    let mut after = unsafe { finish(worker, this, ExitReason::Killed) };
     while matches!(after, After::Requeue) {
         // SAFETY: as above; the process's own reference is given back only by the last slice.
-        after = unsafe { reap(worker, cell) };
+        after = unsafe { reap(worker, this) };
     }
     worker.flush_counts();
     worker.set_current(None);
@@ -532,7 +590,9 @@ pub(crate) fn send_down(core: &Core, watcher: Watcher, down: Down) {
 ///
 /// # Safety
 /// As for [`turn`]; the process is dead.
-unsafe fn reap(worker: &Worker, cell: &Cell) -> After {
+unsafe fn reap(worker: &Worker, this: NonNull<Cell>) -> After {
+    // SAFETY: alive, as the caller promises; not used after the release below.
+    let cell = unsafe { this.as_ref() };
     let core = worker.core();
     let pid = cell.pid();
     for _ in 0..SLICE {
@@ -546,7 +606,7 @@ unsafe fn reap(worker: &Worker, cell: &Cell) -> After {
         let node = node.or_else(|| cell.bounded.as_ref().and_then(|bounded| bounded.pop()));
         let Some(node) = node else {
             // SAFETY: the process's own reference; the cell is not used afterwards.
-            unsafe { Cell::release(cell.this()) };
+            unsafe { Cell::release(this) };
             return After::Left;
         };
         // SAFETY: the mailbox's node, ours now.

@@ -24,6 +24,8 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 const NEVER: u64 = u64::MAX;
 /// How many timers one visit to a shard fires before the lock is given back.
 const BATCH: usize = 256;
+/// How far the time a thread has cached is behind at the most, with much to spare.
+const MARGIN: u64 = 5 * MS;
 
 /// Names a timer. OTP: the reference that `erlang:send_after/3` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -331,7 +333,11 @@ impl Alarm {
     /// Makes sure the running process is woken at `at` or before.
     pub(crate) fn ensure(&mut self, worker: &Worker, cell: &Cell, at: u64) {
         if let Some((armed, _)) = self.0 {
-            if armed <= at && armed > worker.coarse_now() {
+            // The cached time is a little behind; near the end only the true one tells whether the
+            // timer has fired (and its wake-up been used) already.
+            let now = worker.coarse_now();
+            let pending = armed > now.saturating_add(MARGIN) || armed > worker.core().clock.now();
+            if armed <= at && pending {
                 return;
             }
         }

@@ -270,7 +270,7 @@ pub(crate) fn reap_all(core: &CoreRef, worker: &Worker) {
         }
         for cell in live {
             // SAFETY: no thread runs the system's processes any more, so this is the only turn.
-            unsafe { turn::kill(worker, &cell) };
+            unsafe { turn::kill(worker, cell.as_ptr()) };
         }
     }
     core.timers.clear();
