@@ -127,6 +127,7 @@ impl fmt::Display for PanicLocation {
 
 impl ExitReason {
     /// The reason of a process that panicked with `message`, cut if it is too long.
+    #[cfg(test)]
     pub(crate) fn panic(message: &str, location: Option<PanicLocation>) -> ExitReason {
         let message = bounded(message);
         ExitReason::Panic(PanicReason(Arc::new(Panic { message, location })))

@@ -356,10 +356,6 @@ unsafe fn notify<S: GenServer>(
                 let (state, cx) = parts(body);
                 run(cell, worker, body, state.handle_timeout(cx))
             }
-            Notice::Sys(request) => {
-                request.run(body.cast());
-                skip(worker)
-            }
         }
     }
 }

@@ -7,7 +7,6 @@
 //! 2. Exactly one holder has the right to answer, and uses it exactly once: by a reply, or by the
 //!    error that its loss means. So no asker waits for ever for a right that is gone.
 
-use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -209,13 +208,6 @@ impl<R> Pending<R> {
         self.ask().is_none_or(|ask| ask.slot.is_done())
     }
 
-    /// Names the asker's edge in the wait-for graph; 0 takes it back.
-    pub(crate) fn set_edge(&self, edge: u64) {
-        if let Some(ask) = self.ask() {
-            ask.edge.store(edge, Relaxed);
-        }
-    }
-
     /// A pointer to the edge word, for the turn that decides after the poll whether there is one.
     pub(crate) fn edge_word(&self) -> *const AtomicU64 {
         self.ask()
@@ -276,7 +268,6 @@ pub(crate) fn question<R: Send + 'static>() -> (Answer<R>, Pending<R>) {
     impl<R: Send + 'static> Bare<R> {
         const VTABLE: NodeVtable = NodeVtable {
             kind: Kind::Notice,
-            is_call: true,
             answered_in_place: false,
             start: |_, _| Progress::Done,
             resume: |_, _| Progress::Done,
@@ -288,7 +279,6 @@ pub(crate) fn question<R: Send + 'static>() -> (Answer<R>, Pending<R>) {
             // SAFETY: a bare question is a boxed `Ask<R>`, and nobody holds it any more.
             free: |node| drop(unsafe { Box::from_raw(node.cast::<Ask<R>>()) }),
             type_name: std::any::type_name::<R>,
-            type_id: TypeId::of::<R>,
         };
     }
     let ask = Box::into_raw(Box::new(Ask::<R>::new(const { &Bare::<R>::VTABLE })));

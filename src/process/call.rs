@@ -10,7 +10,7 @@ use super::cell::Cell;
 use super::wait::{Unready, wait};
 use super::waker;
 use crate::error::CallError;
-use crate::sched::core::{Core, CoreRef};
+use crate::sched::core::CoreRef;
 use crate::sched::timers::{Due, TimerRef};
 use crate::sched::worker::{Worker, here};
 
@@ -313,11 +313,3 @@ macro_rules! waits {
     };
 }
 pub(crate) use waits;
-
-/// A clock reading for deadlines, of the thread's own system if it has one.
-pub(crate) fn now(core: &Core) -> u64 {
-    match here() {
-        Some(worker) if std::ptr::eq(worker.core(), core) => worker.coarse_now(),
-        _ => core.clock.now(),
-    }
-}

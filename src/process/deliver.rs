@@ -1,7 +1,5 @@
 //! The one way into a mailbox, and what becomes of a message that does not get in.
 
-use std::ptr::NonNull;
-
 use super::bounded::{Overflow, Put};
 use super::cell::Cell;
 use super::mailbox::Pushed;
@@ -167,13 +165,4 @@ pub(crate) fn send_signal(cell: &Cell, signal: Signal) -> Result<(), Signal> {
             Ok(())
         }
     }
-}
-
-/// The cell behind a pointer that is known to be alive.
-///
-/// # Safety
-/// Somebody holds a reference for as long as the result is used.
-pub(crate) unsafe fn alive<'a>(cell: NonNull<Cell>) -> &'a Cell {
-    // SAFETY: as the caller promises.
-    unsafe { cell.as_ref() }
 }

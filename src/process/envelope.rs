@@ -10,7 +10,7 @@
 //! 2. While the future lives nobody but it refers to the server's state or context.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
@@ -206,7 +206,6 @@ where
 {
     const VTABLE: NodeVtable = NodeVtable {
         kind: Kind::Handler,
-        is_call: false,
         answered_in_place: false,
         start: Self::start,
         resume: Self::resume,
@@ -217,7 +216,6 @@ where
         fail: not_a_call,
         free: not_held,
         type_name: std::any::type_name::<M>,
-        type_id: TypeId::of::<M>,
     };
 
     unsafe fn take(node: *mut Node, to: *mut ()) {
@@ -311,7 +309,6 @@ where
 {
     const VTABLE: NodeVtable = NodeVtable {
         kind: Kind::Handler,
-        is_call: true,
         answered_in_place: true,
         start: Self::start,
         resume: Self::resume,
@@ -322,7 +319,6 @@ where
         fail: ask::fail::<R>,
         free: Self::free,
         type_name: std::any::type_name::<M>,
-        type_id: TypeId::of::<M>,
     };
 
     unsafe fn ask<'a>(node: *mut Node) -> &'a Ask<R> {
@@ -459,7 +455,6 @@ where
 {
     const VTABLE: NodeVtable = NodeVtable {
         kind: Kind::Handler,
-        is_call: true,
         answered_in_place: false,
         start: Self::start,
         resume: Self::resume,
@@ -470,7 +465,6 @@ where
         fail: ask::fail::<R>,
         free: Self::free,
         type_name: std::any::type_name::<M>,
-        type_id: TypeId::of::<M>,
     };
 
     unsafe fn start(node: *mut Node, body: *mut ()) -> Progress {
@@ -565,7 +559,6 @@ impl<M: Send + 'static> Taken<M> {
     const fn vtable(kind: Kind, take: unsafe fn(*mut Node, *mut ())) -> NodeVtable {
         NodeVtable {
             kind,
-            is_call: false,
             answered_in_place: false,
             start: not_started,
             resume: not_started,
@@ -576,7 +569,6 @@ impl<M: Send + 'static> Taken<M> {
             fail: not_a_call,
             free: not_held,
             type_name: std::any::type_name::<M>,
-            type_id: TypeId::of::<M>,
         }
     }
     const TYPED: NodeVtable = Self::vtable(Kind::Plain, Self::take);

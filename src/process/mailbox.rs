@@ -90,8 +90,6 @@ impl Taken {
 pub(crate) struct Stack(*mut Node);
 
 impl Stack {
-    pub(crate) const EMPTY: Stack = Stack(ptr::null_mut());
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_null()
     }

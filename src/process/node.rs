@@ -8,7 +8,6 @@
 //! 2. The vtable's functions are called only on a node of the type the vtable was made for, so the
 //!    cast inside them is right.
 
-use std::any::TypeId;
 use std::ptr;
 
 use crate::exit::ExitReason;
@@ -83,8 +82,6 @@ pub(crate) enum Progress {
 /// The operations behind a [`Node`], one static table for each concrete envelope type.
 pub(crate) struct NodeVtable {
     pub(crate) kind: Kind,
-    /// A call: its caller waits for the answer.
-    pub(crate) is_call: bool,
     /// Whoever takes this call keeps the right to answer to itself, so waiting for the reply is
     /// waiting for that process (see `gen_server::cycle`).
     pub(crate) answered_in_place: bool,
@@ -108,7 +105,6 @@ pub(crate) struct NodeVtable {
     /// Frees the memory of a call's node once nobody holds it; its contents are gone by then.
     pub(crate) free: unsafe fn(*mut Node),
     pub(crate) type_name: fn() -> &'static str,
-    pub(crate) type_id: fn() -> TypeId,
 }
 
 /// What of an envelope's content exists while its handler runs; tells `abort` what to drop.
@@ -142,10 +138,6 @@ impl List {
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_null()
-    }
-
-    pub(crate) fn first(&self) -> *mut Node {
-        self.first
     }
 
     /// # Safety

@@ -23,7 +23,7 @@ use std::task::Waker;
 use crate::sync::UnsafeCell;
 use crate::sync::atomic::{
     AtomicU8,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Release},
 };
 
 const EMPTY: u8 = 0;
@@ -100,11 +100,6 @@ impl<T> ReplySlot<T> {
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.state.load(Acquire) == DONE
-    }
-
-    /// Whether a reader is registered.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.state.load(Relaxed) == WAITING
     }
 
     /// Asks to be woken by `waker` once the answer is here. `true`: it is here already and the waker

@@ -4,8 +4,6 @@
 //! of noex's own that keeps its place in the mailbox. Both lie in a [`SystemNode`], so an exit
 //! signal that is trapped becomes a notice where it stands.
 
-use std::any::TypeId;
-
 use super::ask::Answer;
 use super::node::{Discard, Kind, Node, NodeVtable, Progress, Stage};
 use super::pid::{MonitorRef, Pid};
@@ -70,14 +68,6 @@ pub(crate) enum Notice {
     },
     /// The receive timeout number `n` ran out.
     Timeout(u64),
-    /// A request that the behaviour layer understands (`sys`).
-    Sys(Box<dyn SysRequest>),
-}
-
-/// A request to a behaviour, kept in mailbox order.
-pub(crate) trait SysRequest: Send {
-    /// Carries it out on the body of the process, in its turn.
-    fn run(self: Box<Self>, body: *mut ());
 }
 
 /// A monitored process is gone. OTP: `{'DOWN', Ref, process, Pid, Reason}`.
@@ -159,7 +149,6 @@ pub(crate) struct SystemNode {
 pub(crate) enum Content {
     Signal(Signal),
     Notice(Notice),
-    Gone,
 }
 
 unsafe fn not_a_handler(_: *mut Node, _: *mut ()) -> Progress {
@@ -186,7 +175,6 @@ unsafe fn take(node: *mut Node, to: *mut ()) {
 const fn vtable(kind: Kind) -> NodeVtable {
     NodeVtable {
         kind,
-        is_call: false,
         answered_in_place: false,
         start: not_a_handler,
         resume: not_a_handler,
@@ -197,7 +185,6 @@ const fn vtable(kind: Kind) -> NodeVtable {
         fail: not_a_call,
         free: not_held,
         type_name: || "a system message",
-        type_id: TypeId::of::<Content>,
     }
 }
 

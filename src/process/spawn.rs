@@ -1,7 +1,5 @@
 //! Starting a process: an id, a cell, its place in the table, its first turn.
 
-use std::ptr::NonNull;
-
 use super::bounded::{Bounded, MailboxPolicy};
 use super::cell::{Cell, CellRef, CellVtable, Extra, Fixed, Priority};
 use super::info::Initial;

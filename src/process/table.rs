@@ -316,8 +316,9 @@ impl<T: Counted> Table<T> {
         }
     }
 
-    /// How many processes there are. Counts them one by one, so that spawning shares no counter:
+    /// How many processes there are, for tests. Counts them one by one, so that spawning shares no counter:
     /// for statistics, not for every message.
+    #[cfg(test)]
     pub(crate) fn live_count(&self) -> usize {
         (1..=self.issued())
             .filter_map(|id| self.slot(id))

@@ -43,7 +43,6 @@ pub(crate) const STOPPED: u8 = 2;
 
 pub(crate) struct Settings {
     pub(crate) name: String,
-    pub(crate) schedulers: usize,
     pub(crate) stack_size: Option<usize>,
     pub(crate) budget: u32,
     pub(crate) blocking_threads: usize,
@@ -180,10 +179,6 @@ impl Core {
         self.creation
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.state.load(Acquire) == RUNNING
-    }
-
     /// The live process that `pid` names.
     pub(crate) fn find(&self, pid: Pid) -> Option<CellRef> {
         if pid.creation() != self.creation || pid.node() != 0 {
@@ -272,6 +267,7 @@ impl Core {
             ..Stats::default()
         };
         stats.spawned = sum(Count::Spawned);
+        stats.wakeups = self.idle.wakeups();
         stats.sent = sum(Count::Sent);
         stats
     }

@@ -67,4 +67,7 @@ pub struct Stats {
     pub spawned: u64,
     /// Processes ended.
     pub exited: u64,
+    /// How often a sleeping scheduler thread was woken, or woke up by itself. Does not rise while
+    /// the system is idle and no timer is due.
+    pub wakeups: u64,
 }

@@ -17,7 +17,6 @@ use super::worker::{Worker, here};
 use crate::process::cell::{Cell, CellRef};
 use crate::process::deliver::{Class, deliver};
 use crate::process::node::{Discard, Node};
-use crate::process::pid::Pid;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -364,9 +363,4 @@ pub(crate) fn due_in(core: &Core, after: Duration) -> u64 {
 pub(crate) fn send_after(core: &Core, after: Duration, envelope: Envelope) -> TimerRef {
     core.timers
         .arm(core, due_in(core, after), Due::Send(envelope))
-}
-
-/// The process a pid names, for messages that find it gone when they fire.
-pub(crate) fn target(core: &Core, pid: Pid) -> Option<CellRef> {
-    core.find(pid)
 }

@@ -150,12 +150,14 @@ impl<T> Wheel<T> {
 
     /// How many entries there are, due or not.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.nodes.live
     }
 
     /// Whether there are none.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.live == 0
     }
@@ -223,6 +225,7 @@ impl<T> Wheel<T> {
 
     /// The entry's item. `None`: it has fired or was cancelled.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         self.nodes.find(key)?;
         self.nodes.slab[key.index as usize].item.as_mut()

@@ -195,10 +195,6 @@ impl Worker {
         &self.core
     }
 
-    pub(crate) fn core_ref(&self) -> &CoreRef {
-        &self.core
-    }
-
     pub(crate) fn index(&self) -> usize {
         self.index
     }
@@ -460,6 +456,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.core.table.give_back(&mut self.ids.borrow_mut());
         self.core.return_stock(self.credit.get());
     }
 }

@@ -173,7 +173,6 @@ impl Builder {
         };
         let settings = Settings {
             name: self.name,
-            schedulers: threads,
             stack_size: self.stack_size,
             budget: self.budget,
             blocking_threads: self.blocking_threads.unwrap_or(blocking),
