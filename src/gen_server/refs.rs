@@ -202,9 +202,9 @@ fn ask<R: Send + 'static>(
     // SAFETY: an envelope for a server of the cell's type, by the caller's types.
     match unsafe { deliver(cell, node, Class::Counted) } {
         Delivered::In => {
-            let call = Call::new(core, pending, timeout);
+            let call = Call::new(&core, pending, timeout);
             if in_place {
-                call.answered_by((cell.id, cell.serial))
+                call.answered_by(&core, (cell.id, cell.serial))
             } else {
                 call
             }
@@ -220,7 +220,7 @@ fn ask<R: Send + 'static>(
         full => {
             // SAFETY: given back; its caller, us, is told `Overloaded` by that.
             unsafe { full.settle(cell) };
-            Call::new(core, pending, timeout)
+            Call::new(&core, pending, timeout)
         }
     }
 }

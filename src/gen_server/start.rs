@@ -202,7 +202,7 @@ pub(crate) fn start<S: GenServer>(
     let target = (unborn.cell().id, unborn.cell().serial);
     let cell = unborn.bear();
     Start {
-        call: Call::new(core.clone(), pending, options.timeout).answered_by(target),
+        call: Call::new(core, pending, options.timeout).answered_by(core, target),
         cell: Some(cell),
         refused: None,
         monitor,

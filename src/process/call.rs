@@ -10,7 +10,7 @@ use super::cell::Cell;
 use super::wait::{Unready, wait};
 use super::waker;
 use crate::error::CallError;
-use crate::sched::core::CoreRef;
+use crate::sched::core::{Core, CoreRef};
 use crate::sched::timers::{Due, TimerRef};
 use crate::sched::worker::{Worker, here};
 
@@ -58,29 +58,30 @@ impl<R> std::fmt::Debug for Call<R> {
 }
 
 impl<R> Call<R> {
-    pub(crate) fn new(core: CoreRef, pending: Pending<R>, timeout: Option<Duration>) -> Self {
-        let deadline = match timeout {
-            None => u64::MAX,
-            Some(timeout) => {
-                let now = match here() {
-                    Some(worker) if core.is(worker.core()) => worker.coarse_now(),
-                    _ => core.clock.now(),
-                };
-                crate::sched::clock::later(now, timeout)
-            }
+    /// A wait for an answer from `core`'s system. The timeout runs on the clock of the asker's own
+    /// system, if the asker is a process.
+    pub(crate) fn new(core: &CoreRef, pending: Pending<R>, timeout: Option<Duration>) -> Self {
+        let (home, now) = match here() {
+            Some(worker) => (worker.core_ref().clone(), worker.coarse_now()),
+            None if timeout.is_some() => (core.clone(), core.clock.now()),
+            None => (core.clone(), 0),
         };
+        let deadline = timeout.map_or(u64::MAX, |timeout| crate::sched::clock::later(now, timeout));
         Call {
             state: State::Pending(pending),
             deadline,
-            core: Some(core),
+            core: Some(home),
             target: None,
             timer: None,
         }
     }
 
-    /// The process with this id and serial has to answer itself.
-    pub(crate) fn answered_by(mut self, target: (u32, u32)) -> Self {
-        self.target = Some(target);
+    /// The process of `core`'s with this id and serial has to answer itself.
+    pub(crate) fn answered_by(mut self, core: &Core, target: (u32, u32)) -> Self {
+        // Another system's pids mean nothing in the wait-for graph of this one.
+        if self.core.as_ref().is_some_and(|home| home.is(core)) {
+            self.target = Some(target);
+        }
         self
     }
 
@@ -243,8 +244,13 @@ impl<R> Future for Call<R> {
             return Poll::Ready(answer);
         }
         let polled = match own_turn(cx) {
-            Some((worker, cell)) => self.poll_in_process(worker, cell, cx),
-            None => self.poll_outside(cx),
+            // The deadline is on this system's clock.
+            Some((worker, cell))
+                if self.core.as_ref().is_none_or(|home| home.is(worker.core())) =>
+            {
+                self.poll_in_process(worker, cell, cx)
+            }
+            _ => self.poll_outside(cx),
         };
         if polled.is_ready() {
             self.state = State::Over;

@@ -442,7 +442,7 @@ pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid) -> Monitor {
         }));
     }
     Monitor {
-        call: Call::new(core.clone(), pending, None),
+        call: Call::new(core, pending, None),
         core: core.clone(),
         monitor,
         pid,
@@ -451,7 +451,7 @@ pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid) -> Monitor {
 
 fn wait_for<R>(core: &CoreRef, pending: Pending<R>, asked: bool) -> Call<R> {
     if asked {
-        Call::new(core.clone(), pending, None)
+        Call::new(core, pending, None)
     } else {
         Call::failed(CallError::NoProc)
     }
@@ -478,7 +478,7 @@ fn blocking<R: Send + 'static>(
     } else {
         run();
     }
-    Call::new(core.clone(), pending, None)
+    Call::new(core, pending, None)
 }
 
 /// The result of [`ProcessContext::blocking`], when it comes.

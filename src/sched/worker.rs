@@ -195,6 +195,11 @@ impl Worker {
         &self.core
     }
 
+    #[inline(always)]
+    pub(crate) fn core_ref(&self) -> &CoreRef {
+        &self.core
+    }
+
     pub(crate) fn index(&self) -> usize {
         self.index
     }

@@ -66,7 +66,7 @@ pub(crate) fn ended(core: &CoreRef) -> Ended {
         None => roots.waiting.push(answer),
     }
     Ended {
-        call: Call::new(core.clone(), pending, None),
+        call: Call::new(core, pending, None),
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn shutdown(core: &CoreRef, deadline: Duration) -> Shutdown {
     if !first && core.state.load(Acquire) == STOPPED {
         answer.send(Ok(Ok(())));
         return Shutdown {
-            call: Call::new(core.clone(), pending, None),
+            call: Call::new(core, pending, None),
         };
     }
     let options = SpawnOptions::new().priority(crate::Priority::High);
@@ -101,7 +101,7 @@ pub(crate) fn shutdown(core: &CoreRef, deadline: Duration) -> Shutdown {
     // counts as done.
     drop(spawned);
     Shutdown {
-        call: Call::new(core.clone(), pending, None),
+        call: Call::new(core, pending, None),
     }
 }
 
