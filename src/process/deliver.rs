@@ -7,7 +7,7 @@ use super::node::{Discard, Node};
 use super::pid::Pid;
 use super::signal::{Signal, SystemNode};
 use crate::sched::core::Core;
-use crate::sched::{self, stats::Count};
+use crate::sched::{self, stats::Count, worker::worker_of};
 
 /// Whether a message counts against the bound of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,11 @@ pub(crate) enum Delivered {
 /// `node` is an envelope for that process, owned by the caller and handed over.
 #[inline(always)]
 pub(crate) unsafe fn deliver(cell: &Cell, node: *mut Node, class: Class) -> Delivered {
-    sched::count(&cell.core, Count::Sent);
+    let worker = worker_of(&cell.core);
+    match worker {
+        Some(worker) => worker.count_sent(),
+        None => cell.core.count(Count::Sent, 1),
+    }
     if let Some(bounded) = &cell.bounded {
         return deliver_bounded(cell, bounded, node, class);
     }
@@ -40,7 +44,10 @@ pub(crate) unsafe fn deliver(cell: &Cell, node: *mut Node, class: Class) -> Deli
     match unsafe { cell.mailbox.push(node) } {
         Pushed::Quiet => Delivered::In,
         Pushed::Schedule => {
-            sched::schedule(cell);
+            match worker {
+                Some(worker) => worker.push(cell),
+                None => cell.core.inject(cell),
+            }
             Delivered::In
         }
         Pushed::Closed => Delivered::Dead(node),

@@ -10,7 +10,7 @@ use crate::hooks::Event;
 use crate::sched::core::{CoreRef, RUNNING, STOPPED};
 use crate::sched::stats::Count;
 use crate::sched::{self, worker::here};
-use crate::sync::atomic::Ordering::Acquire;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// How a process is started. OTP: the options of `erlang:spawn_opt/2`.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +84,10 @@ pub(crate) unsafe fn make<B>(
     let Some((id, serial)) = core.with_ids(|ids| core.table.reserve(ids)) else {
         return Err((Refused, first));
     };
+    if options.priority == Priority::High {
+        // Relaxed: the process's way through a queue orders it.
+        core.has_high.store(true, Relaxed);
+    }
     let bounded = Bounded::new(options.mailbox);
     let fixed = Fixed {
         priority: options.priority,

@@ -18,7 +18,7 @@ use super::slot::LifoSlot;
 use super::stats::{Count, Counters, Stats};
 use super::timers::{Due, Timers};
 use super::watchdog::Watch;
-use super::worker::{Job, here};
+use super::worker::{Job, worker_of};
 use crate::exit::ExitReason;
 use crate::hooks::Hooks;
 use crate::process::ask::Answer;
@@ -115,6 +115,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) table: Table<Cell>,
     pub(crate) remotes: Box<[Remote]>,
+    /// There is, or was, a process of high priority: only then is the high queue looked at first.
+    pub(crate) has_high: AtomicBool,
     pub(crate) injectors: [Injector<Job>; PRIORITIES],
     pub(crate) idle: Idle,
     pub(crate) watch: Watch,
@@ -154,6 +156,7 @@ impl Core {
             state: AtomicU8::new(RUNNING),
             table: Table::new(),
             remotes: parts.remotes.into_boxed_slice(),
+            has_high: AtomicBool::new(false),
             injectors: std::array::from_fn(|_| Injector::new()),
             idle: Idle::new(threads, super::idle::SPIN),
             watch: Watch::default(),
@@ -203,9 +206,9 @@ impl Core {
 
     /// Runs `with` on the calling thread's stock of free ids.
     pub(crate) fn with_ids<R>(&self, with: impl FnOnce(&mut Vec<u32>) -> R) -> R {
-        match here() {
-            Some(worker) if std::ptr::eq(worker.core(), self) => worker.with_ids(with),
-            _ => with(&mut self.outside_ids.lock()),
+        match worker_of(self) {
+            Some(worker) => worker.with_ids(with),
+            None => with(&mut self.outside_ids.lock()),
         }
     }
 
@@ -239,11 +242,9 @@ impl Core {
     }
 
     pub(crate) fn count(&self, what: Count, n: u64) {
-        match here() {
-            Some(worker) if std::ptr::eq(worker.core(), self) => {
-                worker.remote().counters.add_own(what, n)
-            }
-            _ => self.outside.add_shared(what, n),
+        match worker_of(self) {
+            Some(worker) => worker.remote().counters.add_own(what, n),
+            None => self.outside.add_shared(what, n),
         }
     }
 
@@ -349,9 +350,9 @@ impl std::ops::Deref for CoreRef {
 impl Clone for CoreRef {
     #[inline]
     fn clone(&self) -> Self {
-        match here() {
-            Some(worker) if std::ptr::eq(worker.core(), &**self) => worker.draw_core_ref(),
-            _ => {
+        match worker_of(self) {
+            Some(worker) => worker.draw_core_ref(),
+            None => {
                 self.refs.fetch_add(1, Relaxed);
             }
         }
@@ -362,9 +363,9 @@ impl Clone for CoreRef {
 impl Drop for CoreRef {
     #[inline]
     fn drop(&mut self) {
-        match here() {
-            Some(worker) if std::ptr::eq(worker.core(), &**self) => worker.stock_core_ref(),
-            _ => {
+        match worker_of(self) {
+            Some(worker) => worker.stock_core_ref(),
+            None => {
                 // Release and Acquire: the last one frees what all others have finished with.
                 if self.refs.fetch_sub(1, Release) == 1 {
                     fence(Acquire);

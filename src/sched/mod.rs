@@ -29,15 +29,15 @@ pub(crate) mod worker;
 
 use self::core::Core;
 use self::stats::Count;
-use self::worker::here;
+use self::worker::worker_of;
 use crate::process::cell::Cell;
 
 /// Queues a process; the caller got the right to from the process's mailbox.
 #[inline(always)]
 pub(crate) fn schedule(cell: &Cell) {
-    match here() {
-        Some(worker) if cell.core.is(worker.core()) => worker.push(cell),
-        _ => cell.core.inject(cell),
+    match worker_of(&cell.core) {
+        Some(worker) => worker.push(cell),
+        None => cell.core.inject(cell),
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::clock::{MS, later, tick_at};
 use super::core::Core;
 use super::wheel::{Key, Wheel};
-use super::worker::{Worker, here};
+use super::worker::{Worker, worker_of};
 use crate::process::cell::{Cell, CellRef};
 use crate::process::deliver::{Class, deliver};
 use crate::process::node::{Discard, Node};
@@ -130,10 +130,7 @@ impl Timers {
     }
 
     fn my_shard(&self, core: &Core) -> usize {
-        match here() {
-            Some(worker) if std::ptr::eq(worker.core(), core) => worker.index() % self.shards.len(),
-            _ => 0,
-        }
+        worker_of(core).map_or(0, |worker| worker.index() % self.shards.len())
     }
 
     /// Arms a timer for `at` (nanoseconds of the system's clock).
@@ -271,6 +268,9 @@ impl Timers {
                 left -= due.len().max(1).min(left);
                 for (tick, due) in due.drain(..) {
                     self.fire_one(core, index, tick, due);
+                }
+                if let Some(worker) = worker_of(core) {
+                    worker.flush_counts();
                 }
                 core.keep_due(due);
                 if !unfinished {

@@ -66,6 +66,8 @@ pub(crate) struct Worker {
     queues: [Deque<Job>; PRIORITIES],
     /// Instead of the queues, on a seeded manual system: one bag, drawn from at random.
     seeded: Option<RefCell<(Vec<Job>, Rng)>>,
+    /// `core.remotes[index]`, found once.
+    remote: NonNull<Remote>,
     current: Local<Option<NonNull<Cell>>>,
     pub(crate) turn: Turn,
     round: Local<u32>,
@@ -74,6 +76,7 @@ pub(crate) struct Worker {
     credit: Local<usize>,
     fresh: Local<(u64, u64)>,
     rng: RefCell<Rng>,
+    sent: Local<u64>,
     handled: Local<u64>,
     /// A manual tick's limits: when to stop, and after how many messages.
     stop_at: Local<Option<Instant>>,
@@ -99,6 +102,12 @@ pub(crate) fn here<'a>() -> Option<&'a Worker> {
         .flatten()
 }
 
+/// The scheduler thread that the caller runs on, if it is one of `core`'s.
+#[inline(always)]
+pub(crate) fn worker_of<'a>(core: &Core) -> Option<&'a Worker> {
+    here().filter(|worker| ptr::eq(worker.core(), core))
+}
+
 /// Makes `worker` the calling thread's, until the guard goes.
 pub(crate) struct Entered(*const Worker);
 
@@ -114,8 +123,10 @@ impl Worker {
         let seeded = seed
             .filter(|_| core.manual.is_some())
             .map(|seed| RefCell::new((Vec::new(), Rng::new(seed))));
+        let remote = NonNull::from(&core.remotes[index]);
         Worker {
             core,
+            remote,
             index,
             queues,
             seeded,
@@ -137,6 +148,7 @@ impl Worker {
             credit: Local::new(0),
             fresh: Local::new((0, 0)),
             rng: RefCell::new(Rng::new(seed.unwrap_or(0x9e37_79b9) ^ index as u64)),
+            sent: Local::new(0),
             handled: Local::new(0),
             stop_at: Local::new(None),
             messages_left: Local::new(u32::MAX),
@@ -206,7 +218,8 @@ impl Worker {
 
     #[inline(always)]
     pub(crate) fn remote(&self) -> &Remote {
-        &self.core.remotes[self.index]
+        // SAFETY: in the core, which we keep alive and whose remotes never move.
+        unsafe { self.remote.as_ref() }
     }
 
     /// The process whose turn it is.
@@ -241,6 +254,12 @@ impl Worker {
         self.remote().message.store(vtable, Relaxed);
     }
 
+    /// Counts a message sent from this thread; told to the others at the end of the turn.
+    #[inline(always)]
+    pub(crate) fn count_sent(&self) {
+        self.sent.set(self.sent.get() + 1);
+    }
+
     /// Counts a handled message; told to the others at the end of the turn.
     #[inline(always)]
     pub(crate) fn count_handled(&self) {
@@ -255,7 +274,15 @@ impl Worker {
         self.handled.set(self.handled.get().wrapping_sub(1));
     }
 
+    /// Tells the others what was sent and handled: at the end of each turn, and after timers fired.
+    #[inline]
     pub(crate) fn flush_counts(&self) {
+        let sent = self.sent.replace(0);
+        if sent != 0 {
+            self.remote()
+                .counters
+                .add_own(super::stats::Count::Sent, sent);
+        }
         let handled = self.handled.replace(0);
         if handled != 0 {
             self.remote()
@@ -347,11 +374,12 @@ impl Worker {
                 return Some(job);
             }
         }
-        if let Some(job) = self.queues[lane(Priority::High)]
-            .pop()
-            .or_else(|| self.from_injector(Priority::High))
-        {
-            return Some(job);
+        // Relaxed: a hint; whoever starts a process of high priority has set it before queueing.
+        if self.core.has_high.load(Relaxed) {
+            let high = self.queues[lane(Priority::High)].pop();
+            if let Some(job) = high.or_else(|| self.from_injector(Priority::High)) {
+                return Some(job);
+            }
         }
         if self.slot_runs.get() < SLOT_RUNS {
             if let Some(cell) = self.remote().slot.take() {
