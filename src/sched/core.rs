@@ -14,6 +14,7 @@ use super::blocking::Pool;
 use super::clock::Clock;
 use super::idle::Idle;
 use super::manual::ManualShared;
+use super::recycle::Stock;
 use super::slot::LifoSlot;
 use super::stats::{Count, Counters, Stats};
 use super::timers::{Due, Timers};
@@ -135,6 +136,7 @@ pub(crate) struct Core {
     outside_ids: Mutex<Vec<u32>>,
     monitors: AtomicU64,
     spare_due: Mutex<Vec<Vec<(u64, Due)>>>,
+    pub(crate) stock: Stock,
 }
 
 static CREATIONS: AtomicU32 = AtomicU32::new(1);
@@ -174,6 +176,7 @@ impl Core {
             outside_ids: Mutex::new(Vec::new()),
             monitors: AtomicU64::new(1),
             spare_due: Mutex::new(Vec::new()),
+            stock: Stock::new(),
         };
         CoreRef(NonNull::from(Box::leak(Box::new(core))))
     }

@@ -18,6 +18,7 @@ pub(crate) mod core;
 pub(crate) mod idle;
 pub(crate) mod log;
 pub(crate) mod manual;
+pub(crate) mod recycle;
 pub(crate) mod rng;
 pub(crate) mod slot;
 pub(crate) mod stats;

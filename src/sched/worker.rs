@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::clock::cycles;
 use super::core::{Core, CoreRef, PRIORITIES, Remote, lane};
+use super::recycle::Recycler;
 use super::rng::Rng;
 use crate::process::cell::{Cell, Priority};
 use crate::process::node::NodeVtable;
@@ -72,6 +73,7 @@ pub(crate) struct Worker {
     pub(crate) turn: Turn,
     round: Local<u32>,
     slot_runs: Local<u32>,
+    pub(crate) recycler: Recycler,
     ids: RefCell<Vec<u32>>,
     credit: Local<usize>,
     fresh: Local<(u64, u64)>,
@@ -144,6 +146,7 @@ impl Worker {
             },
             round: Local::new(0),
             slot_runs: Local::new(0),
+            recycler: Recycler::new(),
             ids: RefCell::new(Vec::new()),
             credit: Local::new(0),
             fresh: Local::new((0, 0)),
@@ -489,6 +492,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.recycler.clear();
         self.core.table.give_back(&mut self.ids.borrow_mut());
         self.core.return_stock(self.credit.get());
     }
