@@ -1,3 +1,5 @@
 //! Models of the lock-free cores, each against the invariants its module states.
 
+mod idle;
+mod slot;
 mod table;

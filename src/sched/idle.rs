@@ -12,7 +12,7 @@
 //!      │         found_work          notify · timeout · own recheck
 //!      └─ a thread refused a search goes to sleep from RUNNING
 //! ```
-//! At most one sleeper, the *keeper*, sleeps with a timeout: until the next timer, and while some
+//! At most one sleeper, the *keeper* of the time, sleeps with a timeout: until the next timer, and while some
 //! thread is awake also no longer than [`WATCH_MS`], to look in on threads that are stuck.
 //!
 //! # Invariants
@@ -62,6 +62,9 @@ use std::time::Duration;
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::sync::atomic::{AtomicU32, AtomicU64, fence};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 /// How often the keeper looks in on threads that may be stuck, while any is awake.
 pub(crate) const WATCH_MS: u64 = 10;
@@ -166,7 +169,7 @@ impl Idle {
     /// Before the last searcher parks it looks for work `spin` times more, with growing pauses
     /// (the first few double, the later ones also yield the core): a caller outside the scheduler
     /// that waits for a reply and calls again then pays no system call. It is bounded and
-    /// happens once a sleep; 0 parks at once. [`SPIN`] is about 50 to 100 µs.
+    /// happens once a sleep; 0 parks at once. [`SPIN`] looks for about 70 µs.
     pub(crate) fn new(threads: usize, spin: u32) -> Self {
         assert!(threads > 0 && threads < SLEEPER as usize);
         Idle {
@@ -289,8 +292,7 @@ impl Idle {
                 return Woken::Shutdown;
             }
             list.asleep.push(me);
-            // One step, so that `notify` never sees this thread as neither. Relaxed: the fence
-            // below orders it.
+            // Relaxed: the fence below orders it.
             let change = SLEEPER.wrapping_sub(searched);
             self.shared.summary.fetch_add(change, Relaxed);
         }
@@ -310,6 +312,16 @@ impl Idle {
         }
         // A keeper this displaces finds out when its own timeout ends.
         self.keep(&mut list, me, deadline);
+        self.park(list, me, outlook)
+    }
+
+    /// Waits until someone takes `me` off the list, or as keeper until there is reason to get up.
+    fn park<'a>(
+        &'a self,
+        mut list: MutexGuard<'a, Sleepers>,
+        me: usize,
+        outlook: &mut impl Outlook,
+    ) -> Woken {
         let mut look_at = None;
         loop {
             if !list.asleep.contains(&me) {
