@@ -53,6 +53,7 @@ pub(crate) fn run(worker: &Worker, job: Job) {
         unsafe { turn(worker, job.cell()) }
     };
     worker.flush_counts();
+    worker.turn.question.set(None);
     if matches!(after, After::Requeue) {
         // SAFETY: not left, so the process, or what is left of it, is still ours.
         let cell = unsafe { job.cell().as_ref() };
@@ -74,6 +75,7 @@ pub(crate) fn run(worker: &Worker, job: Job) {
 unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
     // SAFETY: alive, as the caller promises; not used after it was left.
     let cell = unsafe { this.as_ref() };
+    cell.mailbox.begin();
     // SAFETY: as the caller promises; the reference is not kept across other uses of `own`.
     if unsafe { cell.own() }.dead {
         // SAFETY: as the caller promises.
@@ -391,13 +393,12 @@ unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
     let turn = &worker.turn;
     // SAFETY: as the caller promises.
     unsafe { arm_alarm(worker, cell) };
-    if cell.vtable.serves
-        && turn.calls.get() == 1
-        && turn.others.get() == 0
-        && !cell.has_foreign_wakers()
-    {
+    let Some(question) = turn.question.take() else {
+        return;
+    };
+    if turn.calls.get() == 1 && turn.others.get() == 0 && !cell.has_foreign_wakers() {
         // SAFETY: as the caller promises.
-        unsafe { cycle::enter(worker, cell) };
+        unsafe { cycle::enter(worker, cell, question) };
     }
 }
 
@@ -452,6 +453,8 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
     own.dead = true;
+    // SAFETY: as the caller promises. Before the slot may have its next process.
+    unsafe { cycle::resumed(core, cell) };
     worker.with_ids(|ids| core.table.remove(cell.id, cell.serial, ids));
 
     let running = std::mem::replace(&mut own.current, ptr::null_mut());
@@ -485,7 +488,6 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
     if let Some(mut extra) = own.extra.take() {
-        cycle::leave(core, cell, &mut extra);
         extra.alarm.cancel(core);
         extra.timeout.disarm(core);
         while let Some(node) = extra.held.pop_front() {

@@ -66,6 +66,10 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+/// How many pauses of the processor a push from outside waits for a scheduler thread to search by
+/// itself: about a microsecond.
+const PATIENCE: u32 = 40;
+
 /// How often the keeper looks in on threads that may be stuck, while any is awake.
 pub(crate) const WATCH_MS: u64 = 10;
 
@@ -198,6 +202,28 @@ impl Idle {
         if self.needs_waking(self.shared.summary.load(Relaxed)) {
             self.wake_one();
         }
+    }
+
+    /// [`notify`](Self::notify) for a thread outside the scheduler: where a scheduler thread is awake
+    /// that will be out of work in a moment, it is left to find the new work itself. Waking another
+    /// costs the caller more than that moment, and in an exchange of calls the two would take turns
+    /// at being woken.
+    #[inline]
+    pub(crate) fn notify_from_outside(&self) {
+        fence(SeqCst);
+        let mut summary = self.shared.summary.load(Relaxed);
+        for _ in 0..PATIENCE {
+            if !self.needs_waking(summary) {
+                return;
+            }
+            if sleepers(summary) == self.threads {
+                break;
+            }
+            hint::spin_loop();
+            // As good as the first read: see `wake_one`.
+            summary = self.shared.summary.load(Relaxed);
+        }
+        self.wake_one();
     }
 
     /// [`notify`](Self::notify) for a scheduler thread that pushed to its own queue: one load while

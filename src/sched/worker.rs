@@ -8,9 +8,10 @@ use super::clock::cycles;
 use super::core::{Core, CoreRef, PRIORITIES, Remote, lane};
 use super::recycle::Recycler;
 use super::rng::Rng;
+use crate::process::ask::Question;
 use crate::process::cell::{Cell, Priority};
 use crate::process::node::NodeVtable;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{Deque, Steal};
 
 /// A queued process. It needs no reference of its own: a queued process is alive, and a live one
@@ -56,8 +57,8 @@ pub(crate) struct Turn {
     pub(crate) others: Local<u32>,
     /// The earliest timeout it waits with, on the system's clock.
     pub(crate) deadline: Local<u64>,
-    /// Where the one call waits for its answer, and from whom.
-    pub(crate) edge: Local<*const AtomicU64>,
+    /// What the one call asked, and whom.
+    pub(crate) question: Local<Option<Question>>,
     pub(crate) target: Local<(u32, u32)>,
 }
 
@@ -141,7 +142,7 @@ impl Worker {
                 calls: Local::new(0),
                 others: Local::new(0),
                 deadline: Local::new(u64::MAX),
-                edge: Local::new(ptr::null()),
+                question: Local::new(None),
                 target: Local::new((0, 0)),
             },
             round: Local::new(0),
@@ -179,6 +180,7 @@ impl Worker {
     pub(crate) fn begin_poll(&self) {
         self.turn.calls.set(0);
         self.turn.others.set(0);
+        self.turn.question.set(None);
         self.turn.deadline.set(u64::MAX);
     }
 
@@ -345,6 +347,9 @@ impl Worker {
         if let Some(older) = self.remote().slot.put(cell.this()) {
             self.queues[lane(Priority::Normal)].push(Job(older));
             self.core.idle.notify_local();
+        } else {
+            // This thread runs it next; should it be stuck until then, another one looks in.
+            self.core.idle.watch();
         }
     }
 
