@@ -419,6 +419,7 @@ impl Idle {
     }
 
     /// How many threads are asleep just now.
+    #[cfg(test)]
     pub(crate) fn asleep(&self) -> usize {
         sleepers(self.shared.summary.load(Relaxed)) as usize
     }
