@@ -279,12 +279,13 @@ enum Acted {
 /// # Safety
 /// As for [`turn`]; `node` is a signal node owned by the caller and handed over.
 unsafe fn act(worker: &Worker, cell: &Cell, own: &mut Own, node: *mut Node) -> Acted {
-    // SAFETY: a signal node of ours.
+    // SAFETY: a signal node of ours; the reference is not used once the node is opened or changed.
+    let content = unsafe { SystemNode::content(node) };
     if let Content::Signal(Signal::Exit {
         from,
         reason,
         cause,
-    }) = unsafe { SystemNode::content(node) }
+    }) = content
     {
         let (from, cause) = (*from, *cause);
         let linked = match (&mut own.extra, from, cause) {

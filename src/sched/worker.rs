@@ -376,7 +376,7 @@ impl Worker {
         if round % ROUND == 0 {
             // Fairness: nobody waits for ever behind those who keep each other busy here.
             if let Some(job) = self
-                .from_injector(Priority::Normal)
+                .take_injected(Priority::Normal)
                 .or_else(|| self.queues[lane(Priority::Low)].pop())
             {
                 return Some(job);
@@ -385,7 +385,7 @@ impl Worker {
         // Relaxed: a hint; whoever starts a process of high priority has set it before queueing.
         if self.core.has_high.load(Relaxed) {
             let high = self.queues[lane(Priority::High)].pop();
-            if let Some(job) = high.or_else(|| self.from_injector(Priority::High)) {
+            if let Some(job) = high.or_else(|| self.take_injected(Priority::High)) {
                 return Some(job);
             }
         }
@@ -403,9 +403,9 @@ impl Worker {
         if let Some(cell) = self.remote().slot.take() {
             return Some(Job(cell));
         }
-        self.from_injector(Priority::Normal)
+        self.take_injected(Priority::Normal)
             .or_else(|| self.queues[lane(Priority::Low)].pop())
-            .or_else(|| self.from_injector(Priority::Low))
+            .or_else(|| self.take_injected(Priority::Low))
     }
 
     fn draw(&self, bag: &RefCell<(Vec<Job>, Rng)>) -> Option<Job> {
@@ -437,7 +437,7 @@ impl Worker {
         Some(jobs.remove(at))
     }
 
-    fn from_injector(&self, priority: Priority) -> Option<Job> {
+    fn take_injected(&self, priority: Priority) -> Option<Job> {
         let injector = &self.core.injectors[lane(priority)];
         if injector.is_empty() {
             return None;
