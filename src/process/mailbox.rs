@@ -29,7 +29,8 @@
 //!    fail. So nothing that should run the process is left behind while it is unqueued.
 //! 3. `CLOSED` is final: no transition leaves it, every later push returns its node.
 //! 4. Nodes come out in the order of their pushes.
-//! 5. All that a turn wrote to the process before `listen` or `park` is seen by the next turn.
+//! 5. All that a turn wrote to the process before `listen` or `park` is seen by the next turn, from
+//!    its `begin` on.
 
 use std::ptr;
 
@@ -173,9 +174,8 @@ impl Mailbox {
             // SAFETY: `new` is ours until the exchange succeeds.
             unsafe { Node::set_next(new, node(word)) };
             let (before, after) = (tag(word), tags_after(tag(word)));
-            // Release publishes the node to the Acquire in `take`. The exchange also continues the
-            // release sequence of `listen` and `park`, so the next turn sees what the last one
-            // wrote (invariant 5).
+            // Release publishes the node to the Acquire in `take` and `close`. The exchange also
+            // continues the release sequence of `listen` and `park` (invariant 5).
             match self
                 .word
                 .compare_exchange_weak(word, tagged(new, after), Release, Relaxed)
@@ -229,11 +229,19 @@ impl Mailbox {
         }
     }
 
+    /// The start of a turn, before it touches anything of the process.
+    #[inline(always)]
+    pub(crate) fn begin(&self) {
+        // Acquire: invariant 5. It pairs with the Release in `listen` and `park`, whose release
+        // sequences the exchanges since continue. (The run queue alone does not do: it orders us after
+        // whoever queued the process, which need not have seen what the last turn wrote.)
+        self.word.load(Acquire);
+    }
+
     /// Takes in all that has arrived. Only the running turn calls this.
     #[inline(always)]
     pub(crate) fn take(&self) -> Taken {
-        // Acquire: the nodes' contents (Release in `add`), what wakers did (`wake`), and what the
-        // last turn wrote (`listen`, `park`, carried on by the exchanges since).
+        // Acquire: the nodes' contents (Release in `add`), and what wakers did (`wake`).
         let word = self.word.swap(tagged(ptr::null_mut(), QUEUED), Acquire);
         debug_assert!(!is_closed(word), "a dead process takes nothing in");
         Taken {
@@ -256,7 +264,7 @@ impl Mailbox {
     pub(crate) fn listen(&self) -> bool {
         let queued = tagged(ptr::null_mut(), QUEUED);
         let listening = tagged(ptr::null_mut(), LISTEN);
-        // Release: invariant 5, paired with the Acquire in `take`.
+        // Release: invariant 5, paired with the Acquire in `begin`.
         self.word
             .compare_exchange(queued, listening, Release, Relaxed)
             .is_ok()
@@ -272,7 +280,7 @@ impl Mailbox {
                 return false;
             }
             let after = word.map_addr(|addr| addr & !QUEUED);
-            // Release: invariant 5, paired with the Acquire in `take`.
+            // Release: invariant 5, paired with the Acquire in `begin`.
             match self
                 .word
                 .compare_exchange_weak(word, after, Release, Relaxed)

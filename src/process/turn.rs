@@ -74,6 +74,7 @@ pub(crate) fn run(worker: &Worker, job: Job) {
 unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
     // SAFETY: alive, as the caller promises; not used after it was left.
     let cell = unsafe { this.as_ref() };
+    cell.mailbox.begin();
     // SAFETY: as the caller promises; the reference is not kept across other uses of `own`.
     if unsafe { cell.own() }.dead {
         // SAFETY: as the caller promises.
