@@ -4,17 +4,21 @@
 mod destination;
 #[cfg(not(all(test, loom)))]
 mod error;
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
 #[cfg(not(all(test, loom)))]
 mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod hooks;
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod process;
 #[cfg(not(all(test, loom)))]
 mod receive;
 #[cfg(not(all(test, loom)))]
 mod registry;
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod sched;
+#[cfg_attr(all(test, loom), allow(dead_code))]
 mod sync;
 #[cfg(not(all(test, loom)))]
 mod system;

@@ -2,8 +2,8 @@
 //! the envelope in the server's mailbox or an [`Answer`]; the memory goes with the last of them.
 //!
 //! # Invariants
-//! 1. `refs` counts the asker, the envelope while it is in a mailbox or its handler runs, and each
-//!    `Answer`. Whoever brings it to zero frees the memory.
+//! 1. `refs` counts the asker, the envelope while it is in a mailbox or its handler runs, each
+//!    `Answer`, and each [`Question`]. Whoever brings it to zero frees the memory.
 //! 2. Exactly one holder has the right to answer, and uses it exactly once: by a reply, or by the
 //!    error that its loss means. So no asker waits for ever for a right that is gone.
 
@@ -11,36 +11,53 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
+use super::edge;
 use super::node::{Discard, Kind, Node, NodeVtable, Progress, Stage};
-use super::reply::ReplySlot;
+use super::refs::Refs;
+use super::reply::{Mark, ReplySlot};
 use super::waker;
 use crate::error::CallError;
 use crate::exit::ExitReason;
 use crate::sched::worker::here;
-use crate::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+
+/// What a question is, whatever its answer's type.
+#[repr(C)]
+struct Head {
+    node: Node,
+    refs: Refs,
+}
 
 /// The head of a call's envelope, or all of a question that is not a message.
 #[repr(C)]
 pub(crate) struct Ask<R> {
-    node: Node,
-    refs: AtomicU32,
-    /// The asker's edge in the wait-for graph (see `gen_server::cycle`), 0 if it has none. Cleared
-    /// before the answer is published, so that no walk meets an edge that leads nowhere.
-    edge: AtomicU64,
+    head: Head,
     slot: ReplySlot<Result<R, CallError>>,
+}
+
+impl Head {
+    /// Gives up one hold.
+    ///
+    /// # Safety
+    /// The caller owns that hold and does not use the question afterwards.
+    unsafe fn release(this: NonNull<Self>) {
+        // SAFETY: our hold keeps it alive up to here.
+        let head = unsafe { this.as_ref() };
+        let free = head.node.vtable.free;
+        if head.refs.give_back_last() {
+            // SAFETY: ours was the last hold (invariant 1).
+            unsafe { free(this.as_ptr().cast()) };
+        }
+    }
 }
 
 impl<R> Ask<R> {
     /// For an envelope: two holders, the envelope itself and the asker.
     pub(crate) fn new(vtable: &'static NodeVtable) -> Self {
         Ask {
-            node: Node::new(vtable),
-            refs: AtomicU32::new(2),
-            edge: AtomicU64::new(0),
+            head: Head {
+                node: Node::new(vtable),
+                refs: Refs::new(2),
+            },
             slot: ReplySlot::new(),
         }
     }
@@ -50,27 +67,13 @@ impl<R> Ask<R> {
     /// # Safety
     /// The caller owns that hold and does not use `this` afterwards.
     pub(crate) unsafe fn release(this: NonNull<Self>) {
-        // SAFETY: our hold keeps it alive up to here.
-        let ask = unsafe { this.as_ref() };
-        // The last holder needs no read-modify-write: nobody else can make a hold from nothing.
-        if ask.refs.load(Acquire) == 1 {
-            let free = ask.node.vtable.free;
-            // SAFETY: ours is the only hold (invariant 1).
-            unsafe { free(this.as_ptr().cast()) };
-            return;
-        }
-        // Release: our accesses come before the free; Acquire fence: all others' too.
-        if ask.refs.fetch_sub(1, Release) == 1 {
-            fence(Acquire);
-            let free = ask.node.vtable.free;
-            // SAFETY: ours was the last hold (invariant 1).
-            unsafe { free(this.as_ptr().cast()) };
-        }
+        // SAFETY: as the caller promises; the head is where the question is.
+        unsafe { Head::release(this.cast()) }
     }
 
     /// Makes one more hold.
     pub(crate) fn retain(&self) {
-        self.refs.fetch_add(1, Relaxed);
+        self.head.refs.add(1);
     }
 
     /// Puts the answer in without telling anybody.
@@ -87,16 +90,17 @@ impl<R> Ask<R> {
     /// # Safety
     /// `write` was called, `publish` not.
     pub(crate) unsafe fn publish(&self) {
-        let edge = self.edge.load(Relaxed);
-        if edge != 0 {
+        // SAFETY: as the caller promises.
+        let Some(waiter) = (unsafe { self.slot.publish() }) else {
+            return;
+        };
+        if waiter.edge != 0 {
+            // A server makes edges only to servers of its own system, which answer in their turns.
             if let Some(worker) = here() {
-                worker.core().table.clear_edge(edge);
+                edge::answered(&worker.core().table, waiter.edge);
             }
         }
-        // SAFETY: as the caller promises.
-        if let Some(waker) = unsafe { self.slot.publish() } {
-            waker.wake();
-        }
+        waiter.waker.wake();
     }
 
     /// `write`, `publish`, and the end of the hold.
@@ -208,10 +212,23 @@ impl<R> Pending<R> {
         self.ask().is_none_or(|ask| ask.slot.is_done())
     }
 
-    /// A pointer to the edge word, for the turn that decides after the poll whether there is one.
-    pub(crate) fn edge_word(&self) -> *const AtomicU64 {
-        self.ask()
-            .map_or(std::ptr::null(), |ask| &raw const ask.edge)
+    /// A hold on the question, for the turn that decides after the poll whether it makes an edge.
+    pub(crate) fn question(&self) -> Option<Question> {
+        let ask = self.0?;
+        // SAFETY: our hold keeps it alive, and makes another.
+        let mark = unsafe {
+            ask.as_ref().retain();
+            NonNull::from(ask.as_ref().slot.mark())
+        };
+        Some(Question {
+            head: ask.cast(),
+            mark,
+        })
+    }
+
+    /// Whether it is this one's question.
+    pub(crate) fn asked(&self, question: &Question) -> bool {
+        self.0.is_some_and(|ask| ask.cast() == question.head)
     }
 
     /// Takes the answer if it is here. Afterwards the question is over.
@@ -259,6 +276,29 @@ impl<R> Drop for Pending<R> {
                 Ask::release(ask);
             }
         }
+    }
+}
+
+/// A hold on a question whose asker waits. The asker may have let go of it meanwhile, on whatever
+/// thread, so there is a hold of its own.
+pub(crate) struct Question {
+    head: NonNull<Head>,
+    mark: NonNull<Mark>,
+}
+
+impl Question {
+    /// Marks the question with the asker's edge; `false`: it is answered, or nobody waits for it.
+    #[must_use = "`false`: there must be no edge"]
+    pub(crate) fn mark(&self, edge: u64) -> bool {
+        // SAFETY: our hold keeps it alive.
+        unsafe { self.mark.as_ref() }.set(edge)
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        // SAFETY: ours.
+        unsafe { Head::release(self.head) }
     }
 }
 

@@ -178,16 +178,19 @@ impl<R> Call<R> {
         let State::Pending(pending) = &mut self.state else {
             return Poll::Pending;
         };
+        if let Poll::Ready(answer) = pending.poll(cx) {
+            return Poll::Ready(answer);
+        }
         // SAFETY: this is polled inside the running turn of `cell`.
-        if let Some(path) = unsafe { cell.own() }
+        if let Some((question, path)) = unsafe { cell.own() }
             .extra
             .as_mut()
             .and_then(|extra| extra.cycle.take())
         {
-            return Poll::Ready(Err(CallError::Cycle(path)));
-        }
-        if let Poll::Ready(answer) = pending.poll(cx) {
-            return Poll::Ready(answer);
+            // An answer may have come all the same, and this be the next call.
+            if pending.asked(&question) {
+                return Poll::Ready(Err(CallError::Cycle(path)));
+            }
         }
         let turn = &worker.turn;
         if self.deadline != u64::MAX {
@@ -200,7 +203,9 @@ impl<R> Call<R> {
             Some(target) => {
                 turn.calls.set(turn.calls.get() + 1);
                 turn.target.set(target);
-                turn.edge.set(pending.edge_word());
+                if cell.vtable.serves && turn.calls.get() == 1 {
+                    turn.question.set(pending.question());
+                }
             }
             None => turn.others.set(turn.others.get() + 1),
         }
@@ -250,7 +255,10 @@ impl<R> Future for Call<R> {
             {
                 self.poll_in_process(worker, cell, cx)
             }
-            _ => self.poll_outside(cx),
+            _ => {
+                note_other_wait(cx);
+                self.poll_outside(cx)
+            }
         };
         if polled.is_ready() {
             self.state = State::Over;

@@ -17,17 +17,14 @@ use super::bounded::Bounded;
 use super::mailbox::{Mailbox, Stack};
 use super::node::{List, Node, Stage};
 use super::pid::{MonitorRef, Pid};
+use super::refs::Refs;
 use super::signal::Watcher;
 use crate::exit::ExitReason;
 use crate::sched::core::CoreRef;
 use crate::sched::timers::Alarm;
 use crate::sched::worker::Worker;
 use crate::sync::UnsafeCell;
-use crate::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use crate::sync::atomic::AtomicBool;
 
 /// How urgently a process runs beside others. OTP: `process_flag(priority, _)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,7 +86,7 @@ pub(crate) struct Fixed {
 #[repr(C)]
 pub(crate) struct Cell {
     pub(crate) mailbox: Mailbox,
-    refs: AtomicU64,
+    refs: Refs,
     /// The pointer that the allocation gave: unlike one made from a `&Cell`, it reaches the body.
     this: NonNull<Cell>,
     pub(crate) vtable: &'static CellVtable,
@@ -143,9 +140,9 @@ pub(crate) struct Extra {
     /// A large batch of arrivals, being turned around in slices.
     pub(crate) intake: Option<Intake>,
     /// The error for the call that closed a cycle, until its future picks it up.
-    pub(crate) cycle: Option<crate::error::CallPath>,
-    /// The number of this process's latest edge in the wait-for graph.
-    pub(crate) edge_number: u32,
+    pub(crate) cycle: Option<(super::ask::Question, crate::error::CallPath)>,
+    /// It may have an edge in the wait-for graph.
+    pub(crate) has_edge: bool,
     /// The entry in the list of what was started from outside.
     pub(crate) root: Option<u64>,
     pub(crate) initial: super::info::Initial,
@@ -173,7 +170,7 @@ impl Default for Extra {
             receiver: None,
             intake: None,
             cycle: None,
-            edge_number: 0,
+            has_edge: false,
             root: None,
             initial: Default::default(),
         }
@@ -207,7 +204,7 @@ impl Cell {
         let full = Box::into_raw(Box::new(Full {
             cell: Cell {
                 mailbox: Mailbox::new_queued(),
-                refs: AtomicU64::new(2),
+                refs: Refs::new(2),
                 this: NonNull::dangling(),
                 vtable,
                 core,
@@ -283,16 +280,16 @@ impl Cell {
     }
 
     pub(crate) fn retain(&self) {
-        self.refs.fetch_add(1, Relaxed);
+        self.refs.add(1);
     }
 
     pub(crate) fn retain_waker(&self) {
-        self.refs.fetch_add(WAKER + 1, Relaxed);
+        self.refs.add(WAKER + 1);
     }
 
     /// Whether a waker of this process's is held by anything but noex's own futures.
     pub(crate) fn has_foreign_wakers(&self) -> bool {
-        self.refs.load(Relaxed) >= WAKER
+        self.refs.get() >= WAKER
     }
 
     /// Gives one reference back.
@@ -314,10 +311,8 @@ impl Cell {
     }
 
     unsafe fn give_back(cell: NonNull<Cell>, count: u64) {
-        // Release: our accesses come before the free; Acquire fence: so do all others'.
         // SAFETY: our reference keeps it alive up to here.
-        if unsafe { cell.as_ref() }.refs.fetch_sub(count, Release) == count {
-            fence(Acquire);
+        if unsafe { cell.as_ref() }.refs.give_back(count) {
             // SAFETY: that was the last reference.
             unsafe { (cell.as_ref().vtable.dealloc)(cell) };
         }

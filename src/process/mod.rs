@@ -14,6 +14,7 @@ pub(crate) mod context;
 pub(crate) mod cycle;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod deliver;
+pub(crate) mod edge;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod envelope;
 #[cfg(not(all(test, loom)))]
@@ -22,6 +23,7 @@ pub(crate) mod mailbox;
 pub(crate) mod node;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod pid;
+pub(crate) mod refs;
 pub(crate) mod reply;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod signal;

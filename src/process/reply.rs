@@ -2,17 +2,20 @@
 //! one reader (whoever waits), inside the allocation of the request itself.
 //!
 //! ```text
-//!   EMPTY ──register──▶ WAITING ──publish──▶ DONE      (publish wakes the registered waker)
-//!     │                   │  ▲ register with another waker: WAITING → EMPTY → WAITING
-//!     ├──────publish──────┴──┴─────────────▶ DONE
-//!     └──────abandon──────▶ GONE ──publish──▶ DONE      (the publisher drops the value)
+//!   EMPTY ──register──▶ WAITING ──mark──▶ MARKED
+//!     │  ▲                 │                 │
+//!     │  └── register ─────┴─────────────────┤       (with another waker: to EMPTY and back)
+//!     ├──────────────────────────────────────┴──publish──▶ DONE    (wakes the registered waker)
+//!     └──abandon (also from the others)──▶ GONE ──publish──▶ DONE    (the publisher drops the value)
 //! ```
+//! `MARKED` is `WAITING` with word for the publisher that the reader has an edge in the wait-for
+//! graph, to be cleared when the answer is there ([`super::edge`]).
 //!
 //! # Invariants
 //! 1. `write` happens before `publish`, once, by the one holder of the right to answer; the value is
 //!    read only after `DONE` was seen.
 //! 2. The waker field belongs to the reader while the state is `EMPTY`, to the publisher from the
-//!    moment its swap returned `WAITING`. So each waker is dropped or woken by exactly one side.
+//!    moment its swap returned `WAITING` or `MARKED`. So each waker is dropped or woken by exactly one side.
 //! 3. A reader that returned `Pending` from `poll` is woken by `publish`.
 //! 4. The value is dropped or taken exactly once: by the reader once it saw `DONE`, by the publisher
 //!    if the reader abandoned the slot first.
@@ -22,17 +25,46 @@ use std::task::Waker;
 
 use crate::sync::UnsafeCell;
 use crate::sync::atomic::{
-    AtomicU8,
-    Ordering::{AcqRel, Acquire, Release},
+    AtomicU8, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 const EMPTY: u8 = 0;
 const WAITING: u8 = 1;
 const DONE: u8 = 2;
 const GONE: u8 = 3;
+const MARKED: u8 = 4;
+
+/// The state, apart from what type of answer it is about.
+pub(crate) struct Mark {
+    state: AtomicU8,
+    /// The reader's edge, good while `MARKED`.
+    edge: AtomicU64,
+}
+
+impl Mark {
+    /// Leaves word for the publisher that the waiting reader has this edge. `false`: the answer is
+    /// here already. Only the one reader calls this, after it registered.
+    #[must_use = "`false`: the publisher will clear no edge"]
+    pub(crate) fn set(&self, edge: u64) -> bool {
+        // Relaxed: published by the exchange.
+        self.edge.store(edge, Relaxed);
+        // Release: pairs with the Acquire in `publish`, which then clears the edge as it was begun.
+        self.state
+            .compare_exchange(WAITING, MARKED, Release, Relaxed)
+            .is_ok()
+    }
+}
+
+/// A reader that waits.
+pub(crate) struct Waiter {
+    /// Its edge in the wait-for graph; 0: none.
+    pub(crate) edge: u64,
+    pub(crate) waker: Waker,
+}
 
 pub(crate) struct ReplySlot<T> {
-    state: AtomicU8,
+    mark: Mark,
     waker: UnsafeCell<Option<Waker>>,
     value: UnsafeCell<MaybeUninit<T>>,
 }
@@ -45,7 +77,10 @@ unsafe impl<T: Send> Send for ReplySlot<T> {}
 impl<T> ReplySlot<T> {
     pub(crate) fn new() -> Self {
         ReplySlot {
-            state: AtomicU8::new(EMPTY),
+            mark: Mark {
+                state: AtomicU8::new(EMPTY),
+                edge: AtomicU64::new(0),
+            },
             waker: UnsafeCell::new(None),
             value: UnsafeCell::new(MaybeUninit::uninit()),
         }
@@ -60,17 +95,25 @@ impl<T> ReplySlot<T> {
         self.value.with_mut(|slot| unsafe { (*slot).write(value) });
     }
 
-    /// Hands the written answer over and returns the waker of a waiting reader, for the caller to
-    /// wake (after it has let go of whatever must not be touched once the reader runs).
+    /// Hands the written answer over and returns the reader if it waits, for the caller to clear its
+    /// edge and wake it.
     ///
     /// # Safety
     /// `write` was called; this is called once.
-    pub(crate) unsafe fn publish(&self) -> Option<Waker> {
+    pub(crate) unsafe fn publish(&self) -> Option<Waiter> {
         // Release publishes the value to the Acquire in `is_done`; Acquire takes over the waker that
         // `register` released.
-        match self.state.swap(DONE, AcqRel) {
-            // SAFETY: invariant 2: the field is the publisher's now.
-            WAITING => self.waker.with_mut(|waker| unsafe { (*waker).take() }),
+        match self.mark.state.swap(DONE, AcqRel) {
+            state @ (WAITING | MARKED) => {
+                let edge = match state {
+                    // Relaxed: ordered by the swap.
+                    MARKED => self.mark.edge.load(Relaxed),
+                    _ => 0,
+                };
+                // SAFETY: invariant 2: the field is the publisher's now.
+                let waker = self.waker.with_mut(|waker| unsafe { (*waker).take() });
+                waker.map(|waker| Waiter { edge, waker })
+            }
             GONE => {
                 // SAFETY: written above, and no reader will take it (invariant 4).
                 self.value
@@ -88,7 +131,7 @@ impl<T> ReplySlot<T> {
     /// Only the one reader calls this, last and once, and only if it has not taken the value.
     pub(crate) unsafe fn abandon(&self) {
         // Acquire: the value, if it is here; Release: what the reader did to the waker field.
-        match self.state.swap(GONE, AcqRel) {
+        match self.mark.state.swap(GONE, AcqRel) {
             // SAFETY: the answer is here and nobody else takes it (invariant 4).
             DONE => drop(unsafe { self.take() }),
             // SAFETY: the publisher's swap comes later and finds GONE, so the field is ours.
@@ -96,10 +139,15 @@ impl<T> ReplySlot<T> {
         }
     }
 
+    /// For a reader that registered, to mark.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
     /// Whether the answer may be taken.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
-        self.state.load(Acquire) == DONE
+        self.mark.state.load(Acquire) == DONE
     }
 
     /// Asks to be woken by `waker` once the answer is here. `true`: it is here already and the waker
@@ -112,13 +160,14 @@ impl<T> ReplySlot<T> {
         waker: impl FnOnce() -> Waker,
         same: impl FnOnce(&Waker) -> bool,
     ) -> bool {
-        match self.state.load(Acquire) {
+        match self.mark.state.load(Acquire) {
             DONE => return true,
-            WAITING => {
+            waiting @ (WAITING | MARKED) => {
                 // Take the field back to change it; fails only if the answer came.
                 if self
+                    .mark
                     .state
-                    .compare_exchange(WAITING, EMPTY, Acquire, Acquire)
+                    .compare_exchange(waiting, EMPTY, Acquire, Acquire)
                     .is_err()
                 {
                     return true;
@@ -137,6 +186,7 @@ impl<T> ReplySlot<T> {
         }
         // Release hands the waker to the Acquire in `publish`.
         if self
+            .mark
             .state
             .compare_exchange(EMPTY, WAITING, Release, Acquire)
             .is_err()

@@ -8,8 +8,8 @@
 //! is not given up while a pin is there. A process that ends does not wait for pins; whoever takes
 //! the last one away does the rest.
 //!
-//! Each slot is a state word, a pointer and the process's edge in the wait-for graph (which lies here so
-//! that a walk needs no pins: slots are never freed), 32 bytes. The word:
+//! Each slot is a state word, a pointer and the process's edge in the wait-for graph ([`super::edge`];
+//! it lies here so that a walk needs no pins: slots are never freed), 32 bytes. The word:
 //!
 //! ```text
 //!   63          32  31   30         0
@@ -51,8 +51,9 @@
 
 use std::ptr::{self, NonNull};
 
+use super::edge::Edge;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicPtr, AtomicU64};
 use crate::sync::{Mutex, zeroed_slice};
 
 #[cfg(all(test, not(loom)))]
@@ -118,10 +119,8 @@ fn place(index: u32) -> (usize, usize) {
 struct Slot<T: Counted> {
     word: AtomicU64,
     cell: AtomicPtr<T>,
-    /// Whom the process here waits for, as id and generation; 0: nobody. See `process::cycle`.
-    edge: AtomicU64,
-    /// Which of the process's waits `edge` is.
-    edge_number: AtomicU32,
+    /// Whom the process here waits for.
+    edge: Edge,
 }
 
 impl<T: Counted> Slot<T> {
@@ -129,8 +128,7 @@ impl<T: Counted> Slot<T> {
         Slot {
             word: AtomicU64::new(0),
             cell: AtomicPtr::new(ptr::null_mut()),
-            edge: AtomicU64::new(0),
-            edge_number: AtomicU32::new(0),
+            edge: Edge::none(),
         }
     }
 
@@ -350,7 +348,7 @@ impl<T: Counted> Table<T> {
             let (segment, _) = place(index);
             // Relaxed: segments are stored under the lock only.
             if self.segments[segment].load(Relaxed).is_null() {
-                // SAFETY: a slot is two atomics, an integer and a pointer, zero when unused; the
+                // SAFETY: a slot is integers and a pointer, all atomic and zero when unused; the
                 // segment has at least the slot of `index`.
                 let slots = unsafe { zeroed_slice(self.segment_len(segment), Slot::<T>::unused) };
                 // Release: pairs with the Acquire in `slot`, for a pid that came by no other way.
@@ -379,52 +377,21 @@ impl<T: Counted> Table<T> {
         (u64::from(self.limit).saturating_sub(start)).min(FIRST << segment) as usize
     }
 
-    /// The slot of an id; `None` if no segment has it yet, or it is 0 or beyond the limit.
-    /// Sets the edge of the process `id`, which is running: it waits for `target`.
-    pub(crate) fn set_edge(&self, id: u32, (target, generation): (u32, u32), number: u32) {
-        if let Some(slot) = self.slot(id) {
-            slot.edge_number.store(number, Relaxed);
-            // Release: whoever sees the edge sees its number.
-            slot.edge
-                .store(u64::from(target) << 32 | u64::from(generation), Release);
-        }
+    /// The edge of the process that has the slot `id`.
+    pub(crate) fn edge_of(&self, id: u32) -> Option<&Edge> {
+        Some(&self.slot(id)?.edge)
     }
 
-    /// Takes the edge of the running process `id` back.
-    pub(crate) fn drop_edge(&self, id: u32) {
-        if let Some(slot) = self.slot(id) {
-            // Relaxed: an edge that is seen too long is seen together with its number, which the
-            // second walk compares; what clears it in time is `clear_edge`, before the answer.
-            slot.edge.store(0, Relaxed);
-        }
-    }
-
-    /// Takes an edge back because its answer is about to be published; `edge` is id and number. If
-    /// the process has given that wait up just now, a newer edge may be lost: then a cycle ends by
-    /// timeout instead of at once.
-    pub(crate) fn clear_edge(&self, edge: u64) {
-        if let Some(slot) = self.slot((edge >> 32) as u32) {
-            if slot.edge_number.load(Relaxed) == edge as u32 {
-                // Release: ordered before the answer's own Release anyway; a walker that still sees
-                // the edge has not seen the answer.
-                slot.edge.store(0, Release);
-            }
-        }
-    }
-
-    /// Whom the process of this pid waits for, and the number of that wait.
+    /// For whom the process of this pid waits, and the number of that wait.
     pub(crate) fn edge(&self, (id, generation): (u32, u32)) -> Option<((u32, u32), u32)> {
         let slot = self.slot(id)?;
-        let edge = slot.edge.load(Acquire);
-        if edge == 0 || slot.word.load(Relaxed) & !PINS != live(generation) {
-            return None;
-        }
-        Some((
-            ((edge >> 32) as u32, edge as u32),
-            slot.edge_number.load(Relaxed),
-        ))
+        let edge = slot.edge.read()?;
+        // Relaxed: after the Acquire in `read`, so an edge of the slot's next process comes with that
+        // one's generation.
+        (slot.word.load(Relaxed) & !PINS == live(generation)).then_some(edge)
     }
 
+    /// The slot of an id; `None` if no segment has it yet, or it is 0 or beyond the limit.
     fn slot(&self, id: u32) -> Option<&Slot<T>> {
         let index = id.wrapping_sub(1);
         if index >= self.limit {

@@ -53,6 +53,7 @@ pub(crate) fn run(worker: &Worker, job: Job) {
         unsafe { turn(worker, job.cell()) }
     };
     worker.flush_counts();
+    worker.turn.question.set(None);
     if matches!(after, After::Requeue) {
         // SAFETY: not left, so the process, or what is left of it, is still ours.
         let cell = unsafe { job.cell().as_ref() };
@@ -359,13 +360,12 @@ unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
     let turn = &worker.turn;
     // SAFETY: as the caller promises.
     unsafe { arm_alarm(worker, cell) };
-    if cell.vtable.serves
-        && turn.calls.get() == 1
-        && turn.others.get() == 0
-        && !cell.has_foreign_wakers()
-    {
+    let Some(question) = turn.question.take() else {
+        return;
+    };
+    if turn.calls.get() == 1 && turn.others.get() == 0 && !cell.has_foreign_wakers() {
         // SAFETY: as the caller promises.
-        unsafe { cycle::enter(worker, cell) };
+        unsafe { cycle::enter(worker, cell, question) };
     }
 }
 
@@ -420,6 +420,8 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
     own.dead = true;
+    // SAFETY: as the caller promises. Before the slot may have its next process.
+    unsafe { cycle::resumed(core, cell) };
     worker.with_ids(|ids| core.table.remove(cell.id, cell.serial, ids));
 
     let running = std::mem::replace(&mut own.current, ptr::null_mut());
@@ -453,7 +455,6 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
     if let Some(mut extra) = own.extra.take() {
-        cycle::leave(core, cell, &mut extra);
         extra.alarm.cancel(core);
         extra.timeout.disarm(core);
         while let Some(node) = extra.held.pop_front() {

@@ -17,7 +17,7 @@ use super::manual::ManualShared;
 use super::slot::LifoSlot;
 use super::stats::{Count, Counters, Stats};
 use super::timers::{Due, Timers};
-use super::watchdog::Watch;
+use super::watch::Watch;
 use super::worker::{Job, worker_of};
 use crate::exit::ExitReason;
 use crate::hooks::Hooks;
@@ -25,11 +25,10 @@ use crate::process::ask::Answer;
 use crate::process::cell::{Cell, CellRef, Priority};
 use crate::process::node::NodeVtable;
 use crate::process::pid::{MonitorRef, Pid};
+use crate::process::refs::Refs;
 use crate::process::table::Table;
 use crate::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
 };
 use crate::sync::{Condvar, Injector, Mutex, Stealer};
 
@@ -109,7 +108,7 @@ pub(crate) struct Roots {
 }
 
 pub(crate) struct Core {
-    refs: AtomicUsize,
+    refs: Refs,
     creation: u32,
     pub(crate) state: AtomicU8,
     pub(crate) settings: Settings,
@@ -151,7 +150,7 @@ impl Core {
     pub(crate) fn build(parts: Parts) -> CoreRef {
         let threads = parts.remotes.len();
         let core = Core {
-            refs: AtomicUsize::new(1),
+            refs: Refs::new(1),
             creation: CREATIONS.fetch_add(1, Relaxed),
             state: AtomicU8::new(RUNNING),
             table: Table::new(),
@@ -159,7 +158,7 @@ impl Core {
             has_high: AtomicBool::new(false),
             injectors: std::array::from_fn(|_| Injector::new()),
             idle: Idle::new(threads, super::idle::SPIN),
-            watch: Watch::default(),
+            watch: Watch::new(),
             timers: Timers::new(threads),
             pool: Pool::new(&parts.settings, parts.manual.is_some()),
             manual: parts.manual,
@@ -325,12 +324,13 @@ impl CoreRef {
 
     /// Takes `n` references for a thread's stock.
     pub(crate) fn take_stock(&self, n: usize) {
-        self.refs.fetch_add(n, Relaxed);
+        self.refs.add(n as u64);
     }
 
     /// Gives `n` references back from a thread's stock. The caller holds one more.
     pub(crate) fn return_stock(&self, n: usize) {
-        self.refs.fetch_sub(n, Release);
+        let last = self.refs.give_back(n as u64);
+        debug_assert!(!last, "the caller's own reference is left");
     }
 
     pub(crate) fn is(&self, other: &Core) -> bool {
@@ -353,7 +353,7 @@ impl Clone for CoreRef {
         match worker_of(self) {
             Some(worker) => worker.draw_core_ref(),
             None => {
-                self.refs.fetch_add(1, Relaxed);
+                self.refs.add(1);
             }
         }
         CoreRef(self.0)
@@ -366,9 +366,7 @@ impl Drop for CoreRef {
         match worker_of(self) {
             Some(worker) => worker.stock_core_ref(),
             None => {
-                // Release and Acquire: the last one frees what all others have finished with.
-                if self.refs.fetch_sub(1, Release) == 1 {
-                    fence(Acquire);
+                if self.refs.give_back(1) {
                     // SAFETY: the last reference; allocated by `build`.
                     drop(unsafe { Box::from_raw(self.0.as_ptr()) });
                 }

@@ -3,8 +3,7 @@
 //! # Invariants
 //! 1. Processes of a manual system are run and their state is dropped on the driver's thread only.
 //! 2. After a tick that reports the system idle, the first input from outside calls the `on_ready`
-//!    hook, once: the tick arms it and then looks once more; input is pushed before the hook is
-//!    claimed; a full fence stands between on both sides.
+//!    hook, once ([`super::ready`]).
 
 use std::cell::{Cell as Local, RefCell};
 use std::future::Future;
@@ -14,35 +13,38 @@ use std::time::{Duration, Instant};
 
 use super::clock::{MS, later};
 use super::core::{Core, CoreRef};
+use super::ready::Ready;
 use super::worker::{Entered, Worker, here};
 use crate::error::SpawnError;
 use crate::gen_server::Recipient;
 use crate::process::spawn::{SpawnOptions, Ties};
 use crate::process::turn;
 use crate::receive::{self, Inbox, IntoExit, Process};
-use crate::sync::atomic::{
-    AtomicBool,
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
 use crate::sync::{Condvar, Mutex};
 
 type ReadyHook = Arc<dyn Fn() + Send + Sync>;
 
 /// What other threads reach of a manual system's driver.
-#[derive(Default)]
 pub(crate) struct ManualShared {
-    armed: AtomicBool,
+    ready: Ready,
     rung: Mutex<bool>,
     bell: Condvar,
     hook: Mutex<Option<ReadyHook>>,
 }
 
 impl ManualShared {
+    pub(crate) fn new() -> Self {
+        ManualShared {
+            ready: Ready::new(),
+            rung: Mutex::new(false),
+            bell: Condvar::new(),
+            hook: Mutex::new(None),
+        }
+    }
+
     /// Input came: tells the host, if it was told that there is none.
     pub(crate) fn ring(&self) {
-        fence(SeqCst);
-        if self.armed.load(Relaxed) && self.armed.swap(false, Relaxed) {
+        if self.ready.claim() {
             *self.rung.lock() = true;
             self.bell.notify_all();
             let hook = self.hook.lock().clone();
@@ -50,11 +52,6 @@ impl ManualShared {
                 crate::process::deliver::guard(|| hook());
             }
         }
-    }
-
-    fn arm(&self) {
-        self.armed.store(true, Relaxed);
-        fence(SeqCst);
     }
 
     /// Blocks until somebody rings, or until `timeout` is over.
@@ -356,7 +353,7 @@ impl Inner {
     /// Arms the ready hook. `false`: something came in meanwhile.
     fn rest(&self) -> bool {
         if let Some(manual) = &self.core.manual {
-            manual.arm();
+            manual.ready.arm();
         }
         self.is_idle()
     }

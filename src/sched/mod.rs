@@ -12,37 +12,56 @@
 //!   a turn that used up its budget ──▶ end of own queue
 //! ```
 
+#[cfg(not(all(test, loom)))]
 pub(crate) mod blocking;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod clock;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod core;
 pub(crate) mod idle;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod log;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod manual;
+pub(crate) mod ready;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod rng;
 pub(crate) mod slot;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod stats;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod threads;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod timers;
+pub(crate) mod watch;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod watchdog;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod wheel;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod worker;
 
-use self::core::Core;
-use self::stats::Count;
-use self::worker::worker_of;
-use crate::process::cell::Cell;
+#[cfg(not(all(test, loom)))]
+mod entry {
+    use super::core::Core;
+    use super::stats::Count;
+    use super::worker::worker_of;
+    use crate::process::cell::Cell;
 
-/// Queues a process; the caller got the right to from the process's mailbox.
-#[inline(always)]
-pub(crate) fn schedule(cell: &Cell) {
-    match worker_of(&cell.core) {
-        Some(worker) => worker.push(cell),
-        None => cell.core.inject(cell),
+    /// Queues a process; the caller got the right to from the process's mailbox.
+    #[inline(always)]
+    pub(crate) fn schedule(cell: &Cell) {
+        match worker_of(&cell.core) {
+            Some(worker) => worker.push(cell),
+            None => cell.core.inject(cell),
+        }
+    }
+
+    /// Counts one event of `core`'s.
+    #[inline(always)]
+    pub(crate) fn count(core: &Core, what: Count) {
+        core.count(what, 1);
     }
 }
-
-/// Counts one event of `core`'s.
-#[inline(always)]
-pub(crate) fn count(core: &Core, what: Count) {
-    core.count(what, 1);
-}
+#[cfg(not(all(test, loom)))]
+pub(crate) use entry::{count, schedule};

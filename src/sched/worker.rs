@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::clock::cycles;
 use super::core::{Core, CoreRef, PRIORITIES, Remote, lane};
 use super::rng::Rng;
+use crate::process::ask::Question;
 use crate::process::cell::{Cell, Priority};
 use crate::process::node::NodeVtable;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{Deque, Steal};
 
 /// A queued process. It needs no reference of its own: a queued process is alive, and a live one
@@ -55,8 +56,8 @@ pub(crate) struct Turn {
     pub(crate) others: Local<u32>,
     /// The earliest timeout it waits with, on the system's clock.
     pub(crate) deadline: Local<u64>,
-    /// Where the one call waits for its answer, and from whom.
-    pub(crate) edge: Local<*const AtomicU64>,
+    /// What the one call asked, and whom.
+    pub(crate) question: Local<Option<Question>>,
     pub(crate) target: Local<(u32, u32)>,
 }
 
@@ -139,7 +140,7 @@ impl Worker {
                 calls: Local::new(0),
                 others: Local::new(0),
                 deadline: Local::new(u64::MAX),
-                edge: Local::new(ptr::null()),
+                question: Local::new(None),
                 target: Local::new((0, 0)),
             },
             round: Local::new(0),
@@ -176,6 +177,7 @@ impl Worker {
     pub(crate) fn begin_poll(&self) {
         self.turn.calls.set(0);
         self.turn.others.set(0);
+        self.turn.question.set(None);
         self.turn.deadline.set(u64::MAX);
     }
 

@@ -180,7 +180,7 @@ impl Builder {
             seed: self.seed,
             record: self.record,
         };
-        let manual = manual.then(ManualShared::default);
+        let manual = manual.then(ManualShared::new);
         (
             Core::build(Parts {
                 settings,
