@@ -2,14 +2,14 @@
 //! and which waits enter it, is said in `process::cycle`.
 //!
 //! A process's edge lies in its slot of the pid table, so that a walk needs no pins: the target, and
-//! the *number* of the wait, which no other wait of that slot has. The number is even while there is
-//! no edge, or one that does not stand yet, and odd while it stands:
+//! the *number* of the wait, which no other wait of that slot has. The number is odd while the edge
+//! stands:
 //!
 //! ```text
-//!            begin                     stand
-//!   no edge ───────▶ 2n, not standing ───────▶ 2n + 1, stands
-//!      ▲                  │ clear                 │ clear (who answers) · leave (who waits)
-//!      └──────────────────┴───────────────────────┘
+//!                          stand
+//!   2n, begun or no edge ────────▶ 2n + 1, stands
+//!            │ clear                     │ clear (who answers) · leave (who waits)
+//!            └──────▶ 2n + 2, no edge ◀──┘
 //! ```
 //!
 //! In between, [`wait`] *marks* the question ([`Mark`](super::reply::Mark)): from then on whoever
@@ -61,10 +61,9 @@ impl Edge {
 
     /// An edge to `target` that does not stand yet; its number.
     pub(crate) fn begin(&self, target: Node) -> u32 {
-        // Relaxed: an answerer can only have made the odd number we left the even one after it, and
-        // the next even number is a new one in either case.
-        let number = (self.number.load(Relaxed) | 1).wrapping_add(1);
-        self.number.store(number, Relaxed);
+        // Relaxed: our own, or left by who cleared our last edge; either way a new one.
+        let number = self.number.load(Relaxed);
+        debug_assert_eq!(number & 1, 0, "the last edge was left or cleared");
         // Release: who sees this target sees, in the second look of `read`, that the number moved.
         self.target
             .store(u64::from(target.0) << 32 | u64::from(target.1), Release);
@@ -102,9 +101,14 @@ impl Edge {
     pub(crate) fn leave(&self) {
         let number = self.number.load(Relaxed);
         if number & 1 != 0 {
-            // Relaxed: as in `clear`, which leaves the same number behind.
-            self.number.store(number.wrapping_add(1), Relaxed);
+            self.clear(number);
         }
+    }
+
+    /// Whether the edge of this number stands.
+    fn stands(&self, number: u32) -> bool {
+        // Relaxed: a hint, or behind the Acquire of a `read` that leads to who cleared it.
+        self.number.load(Relaxed) == number | 1
     }
 
     /// The edge that stands, and its number.
@@ -117,7 +121,7 @@ impl Edge {
         // Acquire: pairs with the Release in `begin`, for the look below.
         let target = self.target.load(Acquire);
         // A target of a later wait comes with a later number (invariant 1).
-        (self.number.load(Relaxed) == number)
+        self.stands(number)
             .then_some((((target >> 32) as u32, target as u32), number))
     }
 }
@@ -140,7 +144,8 @@ pub(crate) fn wait<T: Counted>(
     // Invariant 5: pairs with itself, in the other processes of the cycle.
     fence(SeqCst);
     let way = walk(table, me, target)?;
-    (walk(table, me, target)? == way).then_some(way)
+    // Our own wait is one of the cycle's, too: it may have been answered before the others began.
+    (walk(table, me, target)? == way && edge.stands(number)).then_some(way)
 }
 
 /// The question that was marked with `edge` is answered.

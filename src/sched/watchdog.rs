@@ -1,8 +1,7 @@
 //! The watchdog: one thread that looks, while anything runs, whether every scheduler thread moves
 //! on. A thread whose turn has not changed between two looks is marked stuck (others may then take
-//! even its slot; the sleeper on watch, see [`super::idle`], comes for it), and its handler is
-//! reported once it passes the threshold. When all scheduler threads sleep, so does the watchdog
-//! ([`super::watch`] has the protocol).
+//! even its slot; the sleeper on watch, see [`super::idle`], comes for it), and its handler is reported once it
+//! passes the threshold. When all scheduler threads sleep, so does the watchdog ([`super::watch`] has the protocol).
 
 use std::time::{Duration, Instant};
 
