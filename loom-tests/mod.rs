@@ -2,8 +2,10 @@
 
 mod ask;
 mod cycle;
+mod idle;
 mod mailbox;
 mod refs;
 mod reply;
+mod slot;
 mod table;
 mod watch;

@@ -315,10 +315,10 @@ impl<M: Send + 'static> Inbox<M> {
                     });
                 }
                 Kind::Notice => match SystemNode::open(node) {
-                    Content::Notice(Notice::Down(down)) => {
-                        if own.extra().monitoring.remove(&down.monitor).is_some() {
-                            return Some(Received::Down(down));
-                        }
+                    Content::Notice(Notice::Down(down))
+                        if own.extra().monitoring.remove(&down.monitor).is_some() =>
+                    {
+                        return Some(Received::Down(down));
                     }
                     Content::Notice(Notice::Exit(exit)) => return Some(Received::Exit(exit)),
                     Content::Notice(Notice::Stop { reason }) => {

@@ -127,77 +127,87 @@ unsafe fn drop_body<S: GenServer>(cell: NonNull<Cell>) {
 }
 
 unsafe fn step<S: GenServer>(this: NonNull<Cell>, worker: &Worker) -> Step {
-    // SAFETY: the running turn of this process; `own` is taken anew for each use, as handlers use it.
-    let cell = unsafe { this.as_ref() };
-    let body = unsafe { Cell::body::<ServerBody<S>>(this) };
-
-    let waiting = unsafe { cell.own() }.current;
-    if !waiting.is_null() {
-        if !worker.turn.woken.replace(false) {
-            return Step::Stay;
+    // SAFETY: throughout: this is the running turn of the process, whose body is a `ServerBody<S>`;
+    // `own` is taken anew for each use, as handlers use it; and no handler's future lives once
+    // `current` is null (invariant 2).
+    unsafe {
+        let cell = this.as_ref();
+        let body = Cell::body::<ServerBody<S>>(this);
+        let waiting = cell.own().current;
+        if !waiting.is_null() {
+            if !worker.turn.woken.replace(false) {
+                return Step::Stay;
+            }
+            if !worker.charge() {
+                worker.turn.woken.set(true);
+                return Step::Yield;
+            }
+            cycle::resumed(worker.core(), cell);
+            worker.begin_poll();
+            match ((*waiting).vtable.resume)(waiting, body.cast()) {
+                Progress::Waits => return Step::Park,
+                Progress::Done => done(cell, worker, body),
+            }
         }
-        if !worker.charge() {
-            worker.turn.woken.set(true);
-            return Step::Yield;
-        }
-        // SAFETY: the running turn.
-        unsafe { cycle::resumed(worker.core(), cell) };
-        worker.begin_poll();
-        // SAFETY: the envelope whose handler waits.
-        match unsafe { ((*waiting).vtable.resume)(waiting, body.cast()) } {
-            Progress::Waits => return Step::Park,
-            // SAFETY: the running turn.
-            Progress::Done => unsafe { done(cell, worker, body) },
+        loop {
+            if cell.own().extra.is_some() {
+                match ahead(cell, worker, body) {
+                    Ahead::Nothing => {}
+                    Ahead::Done => continue,
+                    Ahead::Step(step) => return step,
+                }
+            }
+            if cell.urgent.load(Relaxed) {
+                cell.urgent.store(false, Relaxed);
+                return Step::TakeIn;
+            }
+            if !worker.charge() {
+                return Step::Yield;
+            }
+            let node = match &cell.bounded {
+                None => cell.own().inbox.pop_front(),
+                Some(bounded) => cell.own().inbox.pop_front().or_else(|| bounded.pop()),
+            };
+            let Some(node) = node else {
+                return Step::Listen;
+            };
+            match dispatch(cell, worker, body, node) {
+                Progress::Waits => return Step::Park,
+                Progress::Done => {}
+            }
         }
     }
-    loop {
-        // SAFETY: the running turn.
-        if let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
-            if let Some(reason) = extra.stop.clone() {
-                match unsafe { (*body).phase.get() } {
-                    Phase::Running => {
-                        unsafe {
-                            (*body).phase.set(Phase::Stopping);
-                            cell.own().uncounted = true;
-                        }
-                        // SAFETY: no handler's future lives.
-                        let (state, cx) = unsafe { parts(body) };
-                        match unsafe { run(cell, worker, body, state.terminate(reason, cx)) } {
-                            Progress::Waits => return Step::Park,
-                            Progress::Done => continue,
-                        }
-                    }
-                    Phase::Init | Phase::Stopping | Phase::Stopped => return Step::Exit(reason),
-                }
+}
+
+/// What came ahead of the next message.
+enum Ahead {
+    Nothing,
+    /// Something was handled; look again.
+    Done,
+    Step(Step),
+}
+
+/// Sees to what comes ahead of messages: the end of the server, and what it wants to continue with.
+unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBody<S>) -> Ahead {
+    // SAFETY: throughout: as in `step`.
+    unsafe {
+        let extra = cell.own().extra();
+        let progress = if let Some(reason) = extra.stop.clone() {
+            if (*body).phase.get() != Phase::Running {
+                return Ahead::Step(Step::Exit(reason));
             }
-            if let Some(node) = extra.continues.pop_front() {
-                match unsafe { open(cell, worker, body, node) } {
-                    Progress::Waits => return Step::Park,
-                    Progress::Done => continue,
-                }
-            }
-        }
-        if cell.urgent.load(Relaxed) {
-            cell.urgent.store(false, Relaxed);
-            return Step::TakeIn;
-        }
-        if !worker.charge() {
-            return Step::Yield;
-        }
-        let node = match &cell.bounded {
-            None => unsafe { cell.own() }.inbox.pop_front(),
-            Some(bounded) => unsafe { cell.own() }
-                .inbox
-                .pop_front()
-                .or_else(|| bounded.pop()),
+            (*body).phase.set(Phase::Stopping);
+            cell.own().uncounted = true;
+            let (state, cx) = parts(body);
+            run(cell, worker, body, state.terminate(reason, cx))
+        } else if let Some(node) = extra.continues.pop_front() {
+            open(cell, worker, body, node)
+        } else {
+            return Ahead::Nothing;
         };
-        let Some(node) = node else {
-            return Step::Listen;
-        };
-        // SAFETY: the envelope at the head of the mailbox, ours now.
-        match unsafe { dispatch(cell, worker, body, node) } {
-            Progress::Waits => return Step::Park,
-            Progress::Done => {}
+        match progress {
+            Progress::Waits => Ahead::Step(Step::Park),
+            Progress::Done => Ahead::Done,
         }
     }
 }
@@ -405,9 +415,8 @@ unsafe fn panicked<S: GenServer>(
     worker: &Worker,
     reason: ExitReason,
 ) -> Option<ExitReason> {
-    // SAFETY: the running turn of this process.
-    let cell = unsafe { this.as_ref() };
-    let body = unsafe { Cell::body::<ServerBody<S>>(this) };
+    // SAFETY: the running turn of this process, whose body is a `ServerBody<S>`.
+    let (cell, body) = unsafe { (this.as_ref(), Cell::body::<ServerBody<S>>(this)) };
     worker.set_message(None);
     // SAFETY: the running turn.
     let own = unsafe { cell.own() };

@@ -690,7 +690,7 @@ where
 /// A set of calls that wait together. OTP: a request id collection of `gen_server`.
 ///
 /// As a future it is ready when all are, with the answers in the order of adding;
-/// [`next`](Self::next) gives them one by one as they come.
+/// [`next_answer`](Self::next_answer) gives them one by one as they come.
 #[must_use = "the replies are dropped unless waited for"]
 pub struct Calls<R> {
     calls: Vec<Slot<R>>,
@@ -729,7 +729,7 @@ impl<R> Calls<R> {
     }
 
     /// Waits for the next answer, with its place; `None` when all have been given out.
-    pub fn next(&mut self) -> NextCall<'_, R> {
+    pub fn next_answer(&mut self) -> NextCall<'_, R> {
         NextCall { calls: self }
     }
 
@@ -776,7 +776,7 @@ impl<R> Future for Calls<R> {
 
 impl<R> Unpin for Calls<R> {}
 
-/// The next answer of a set: [`Calls::next`].
+/// The next answer of a set: [`Calls::next_answer`].
 #[must_use = "does nothing unless awaited"]
 #[derive(Debug)]
 pub struct NextCall<'a, R> {

@@ -9,6 +9,7 @@
 //! 3. `exit` is written once, before the mailbox closes, and read only after it was seen closed.
 //! 4. The body is dropped by the dying turn; what is freed later is memory without a body.
 
+use std::alloc::Layout;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
@@ -21,6 +22,7 @@ use super::refs::Refs;
 use super::signal::Watcher;
 use crate::exit::ExitReason;
 use crate::sched::core::CoreRef;
+use crate::sched::recycle;
 use crate::sched::timers::Alarm;
 use crate::sched::worker::Worker;
 use crate::sync::UnsafeCell;
@@ -201,7 +203,10 @@ impl Cell {
         extra: Option<Box<Extra>>,
         body: B,
     ) -> NonNull<Cell> {
-        let full = Box::into_raw(Box::new(Full {
+        let full = recycle::allocate(Layout::new::<Full<B>>())
+            .cast::<Full<B>>()
+            .as_ptr();
+        let made = Full {
             cell: Cell {
                 mailbox: Mailbox::new_queued(),
                 refs: Refs::new(2),
@@ -225,9 +230,10 @@ impl Cell {
                 }),
             },
             body: UnsafeCell::new(MaybeUninit::new(body)),
-        }));
-        // SAFETY: fresh from the box, and nobody else has it yet.
+        };
+        // SAFETY: fresh memory of the right layout, and nobody else has it yet.
         unsafe {
+            full.write(made);
             let this = NonNull::new_unchecked(full.cast::<Cell>());
             (*full).cell.this = this;
             this
@@ -259,8 +265,13 @@ impl Cell {
     /// # Safety
     /// The last reference is gone.
     pub(crate) unsafe fn dealloc<B>(cell: NonNull<Cell>) {
-        // SAFETY: allocated as a box in `allocate`; `MaybeUninit` drops no body.
-        drop(unsafe { Box::from_raw(cell.cast::<Full<B>>().as_ptr()) });
+        // SAFETY: allocated with that layout in `allocate`; `MaybeUninit` drops no body. The core is
+        // kept until the memory, which may go to its stock, is given back.
+        unsafe {
+            let _core = cell.as_ref().core.clone();
+            cell.cast::<Full<B>>().drop_in_place();
+            recycle::free(cell.cast(), Layout::new::<Full<B>>());
+        }
     }
 
     /// What belongs to the running turn.

@@ -9,7 +9,7 @@
 //!    by the process, as only one envelope of it is open at a time.
 //! 2. While the future lives nobody but it refers to the server's state or context.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -24,6 +24,7 @@ use super::node::{Discard, Kind, Node, NodeVtable, Progress, Stage};
 use super::waker;
 use crate::error::CallError;
 use crate::exit::ExitReason;
+use crate::sched::recycle;
 use crate::sched::worker::here;
 
 /// Futures up to this size (or up to the message's own) are built in the envelope.
@@ -65,11 +66,7 @@ impl<H, M, F> Shape<H, M, F> {
 
     /// A new envelope with `head` and `message` in it.
     fn make(head: H, message: M) -> *mut Node {
-        // SAFETY: the layout holds at least the head, so it is not empty.
-        let memory = unsafe { alloc(Self::LAYOUT) };
-        if memory.is_null() {
-            handle_alloc_error(Self::LAYOUT);
-        }
+        let memory = recycle::allocate(Self::LAYOUT).as_ptr();
         let node = memory.cast::<Node>();
         // SAFETY: fresh memory of the right layout.
         unsafe {
@@ -140,7 +137,7 @@ impl<H, M, F> Shape<H, M, F> {
     #[inline(always)]
     unsafe fn free(node: *mut Node) {
         // SAFETY: allocated by `make` with the same layout.
-        unsafe { dealloc(node.cast(), Self::LAYOUT) };
+        unsafe { recycle::free(NonNull::new_unchecked(node.cast()), Self::LAYOUT) };
     }
 }
 

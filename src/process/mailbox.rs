@@ -95,6 +95,20 @@ impl Stack {
         self.0.is_null()
     }
 
+    /// The one node, or none, or the stack again if it has more.
+    #[inline(always)]
+    pub(crate) fn single(self) -> Result<Option<*mut Node>, Stack> {
+        if self.0.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the stack owns its nodes.
+        if unsafe { Node::next(self.0) }.is_null() {
+            Ok(Some(self.0))
+        } else {
+            Err(self)
+        }
+    }
+
     /// Moves up to `limit` nodes to the front of `onto`, so that once the stack is empty `onto` has
     /// them oldest first. Returns how many it moved.
     #[inline(always)]

@@ -167,29 +167,62 @@ enum TakenIn {
 unsafe fn take_in(worker: &Worker, cell: &Cell) -> TakenIn {
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
-    let unfinished = own.extra.as_mut().and_then(|extra| extra.intake.take());
-    let mut intake = match unfinished {
-        Some(intake) => intake,
-        None => {
-            if !cell.mailbox.has_arrivals() {
+    if let Some(unfinished) = own.extra.as_mut().and_then(|extra| extra.intake.take()) {
+        // SAFETY: as the caller promises.
+        return unsafe { line_up(worker, cell, unfinished) };
+    }
+    if !cell.mailbox.has_arrivals() {
+        return TakenIn::Done;
+    }
+    let taken = cell.mailbox.take();
+    if taken.woken() {
+        worker.turn.woken.set(true);
+    }
+    let has_signal = taken.has_signal();
+    let stack = taken.stack();
+    if !has_signal {
+        // The usual batch: one message.
+        match stack.single() {
+            Ok(Some(node)) => {
+                // SAFETY: taken, so ours.
+                unsafe { own.inbox.push_back(node) };
                 return TakenIn::Done;
             }
-            let taken = cell.mailbox.take();
-            if taken.woken() {
-                worker.turn.woken.set(true);
-            }
-            let has_signal = taken.has_signal();
-            if has_signal {
-                // Relaxed: a hint for this thread; a later signal sets it again after its push.
-                cell.urgent.store(false, Relaxed);
-            }
-            Intake {
-                stack: taken.stack(),
-                turned: List::new(),
-                has_signal,
+            Ok(None) => return TakenIn::Done,
+            Err(stack) => {
+                let intake = Intake {
+                    stack,
+                    turned: List::new(),
+                    has_signal,
+                };
+                // SAFETY: as the caller promises.
+                return unsafe { line_up(worker, cell, intake) };
             }
         }
-    };
+    }
+    // Relaxed: a hint for this thread; a later signal sets it again after its push.
+    cell.urgent.store(false, Relaxed);
+    // SAFETY: as the caller promises.
+    unsafe {
+        line_up(
+            worker,
+            cell,
+            Intake {
+                stack,
+                turned: List::new(),
+                has_signal,
+            },
+        )
+    }
+}
+
+/// Turns a batch around, and carries out the signals in it.
+///
+/// # Safety
+/// As for [`turn`].
+unsafe fn line_up(worker: &Worker, cell: &Cell, mut intake: Intake) -> TakenIn {
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
     let turned = intake.stack.turn(&mut intake.turned, SLICE);
     if !intake.stack.is_empty() {
         charge(worker, turned);
@@ -246,12 +279,13 @@ enum Acted {
 /// # Safety
 /// As for [`turn`]; `node` is a signal node owned by the caller and handed over.
 unsafe fn act(worker: &Worker, cell: &Cell, own: &mut Own, node: *mut Node) -> Acted {
-    // SAFETY: a signal node of ours.
+    // SAFETY: a signal node of ours; the reference is not used once the node is opened or changed.
+    let content = unsafe { SystemNode::content(node) };
     if let Content::Signal(Signal::Exit {
         from,
         reason,
         cause,
-    }) = unsafe { SystemNode::content(node) }
+    }) = content
     {
         let (from, cause) = (*from, *cause);
         let linked = match (&mut own.extra, from, cause) {

@@ -14,6 +14,7 @@ use super::blocking::Pool;
 use super::clock::Clock;
 use super::idle::Idle;
 use super::manual::ManualShared;
+use super::recycle::Stock;
 use super::slot::LifoSlot;
 use super::stats::{Count, Counters, Stats};
 use super::timers::{Due, Timers};
@@ -134,6 +135,7 @@ pub(crate) struct Core {
     outside_ids: Mutex<Vec<u32>>,
     monitors: AtomicU64,
     spare_due: Mutex<Vec<Vec<(u64, Due)>>>,
+    pub(crate) stock: Stock,
 }
 
 static CREATIONS: AtomicU32 = AtomicU32::new(1);
@@ -173,6 +175,7 @@ impl Core {
             outside_ids: Mutex::new(Vec::new()),
             monitors: AtomicU64::new(1),
             spare_due: Mutex::new(Vec::new()),
+            stock: Stock::new(),
         };
         CoreRef(NonNull::from(Box::leak(Box::new(core))))
     }
@@ -215,14 +218,9 @@ impl Core {
     #[cold]
     pub(crate) fn inject(&self, cell: &Cell) {
         self.injectors[lane(cell.fixed.priority)].push(Job::new(cell));
-        self.notify();
-    }
-
-    /// Tells whoever sleeps that there is work.
-    pub(crate) fn notify(&self) {
         match &self.manual {
             Some(manual) => manual.ring(),
-            None => self.idle.notify(),
+            None => self.idle.notify_from_outside(),
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) mod log;
 pub(crate) mod manual;
 pub(crate) mod ready;
 #[cfg(not(all(test, loom)))]
+pub(crate) mod recycle;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod rng;
 pub(crate) mod slot;
 #[cfg(not(all(test, loom)))]

@@ -89,10 +89,10 @@ impl<T> LifoSlot<T> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU64};
     use std::thread;
 
     use super::*;
+    use crate::sync::atomic::{AtomicBool, AtomicU64};
 
     fn boxed(value: u64) -> NonNull<u64> {
         NonNull::from(Box::leak(Box::new(value)))

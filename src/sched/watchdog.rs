@@ -1,6 +1,6 @@
 //! The watchdog: one thread that looks, while anything runs, whether every scheduler thread moves
 //! on. A thread whose turn has not changed between two looks is marked stuck (others may then take
-//! even its slot), a sleeper is woken if it has work queued, and its handler is reported once it
+//! even its slot; the sleeper on watch, see [`super::idle`], comes for it), and its handler is reported once it
 //! passes the threshold. When all scheduler threads sleep, so does the watchdog ([`super::watch`] has the protocol).
 
 use std::time::{Duration, Instant};
@@ -48,9 +48,6 @@ fn main(core: &Core) {
 
 fn look(core: &Core, index: usize, seen: &mut Seen) {
     let remote = &core.remotes[index];
-    if core.idle.asleep() > 0 && remote.has_stealable() {
-        core.idle.notify();
-    }
     let (turns, running) = (remote.turns.load(Relaxed), remote.running.load(Relaxed));
     if running == 0 || turns != seen.turns {
         *seen = Seen {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::clock::cycles;
 use super::core::{Core, CoreRef, PRIORITIES, Remote, lane};
+use super::recycle::Recycler;
 use super::rng::Rng;
 use crate::process::ask::Question;
 use crate::process::cell::{Cell, Priority};
@@ -73,6 +74,7 @@ pub(crate) struct Worker {
     pub(crate) turn: Turn,
     round: Local<u32>,
     slot_runs: Local<u32>,
+    pub(crate) recycler: Recycler,
     ids: RefCell<Vec<u32>>,
     credit: Local<usize>,
     fresh: Local<(u64, u64)>,
@@ -145,6 +147,7 @@ impl Worker {
             },
             round: Local::new(0),
             slot_runs: Local::new(0),
+            recycler: Recycler::new(),
             ids: RefCell::new(Vec::new()),
             credit: Local::new(0),
             fresh: Local::new((0, 0)),
@@ -344,6 +347,9 @@ impl Worker {
         if let Some(older) = self.remote().slot.put(cell.this()) {
             self.queues[lane(Priority::Normal)].push(Job(older));
             self.core.idle.notify_local();
+        } else {
+            // This thread runs it next; should it be stuck until then, another one looks in.
+            self.core.idle.watch();
         }
     }
 
@@ -370,7 +376,7 @@ impl Worker {
         if round % ROUND == 0 {
             // Fairness: nobody waits for ever behind those who keep each other busy here.
             if let Some(job) = self
-                .from_injector(Priority::Normal)
+                .take_injected(Priority::Normal)
                 .or_else(|| self.queues[lane(Priority::Low)].pop())
             {
                 return Some(job);
@@ -379,7 +385,7 @@ impl Worker {
         // Relaxed: a hint; whoever starts a process of high priority has set it before queueing.
         if self.core.has_high.load(Relaxed) {
             let high = self.queues[lane(Priority::High)].pop();
-            if let Some(job) = high.or_else(|| self.from_injector(Priority::High)) {
+            if let Some(job) = high.or_else(|| self.take_injected(Priority::High)) {
                 return Some(job);
             }
         }
@@ -397,9 +403,9 @@ impl Worker {
         if let Some(cell) = self.remote().slot.take() {
             return Some(Job(cell));
         }
-        self.from_injector(Priority::Normal)
+        self.take_injected(Priority::Normal)
             .or_else(|| self.queues[lane(Priority::Low)].pop())
-            .or_else(|| self.from_injector(Priority::Low))
+            .or_else(|| self.take_injected(Priority::Low))
     }
 
     fn draw(&self, bag: &RefCell<(Vec<Job>, Rng)>) -> Option<Job> {
@@ -431,7 +437,7 @@ impl Worker {
         Some(jobs.remove(at))
     }
 
-    fn from_injector(&self, priority: Priority) -> Option<Job> {
+    fn take_injected(&self, priority: Priority) -> Option<Job> {
         let injector = &self.core.injectors[lane(priority)];
         if injector.is_empty() {
             return None;
@@ -491,6 +497,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.recycler.clear();
         self.core.table.give_back(&mut self.ids.borrow_mut());
         self.core.return_stock(self.credit.get());
     }

@@ -1,0 +1,71 @@
+//! Accepts clients and starts a process for each.
+//!
+//! The processes are not linked to it: should the listener crash, clients stay, and the next
+//! incarnation goes on with the same socket.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Async;
+use noex::SpawnOptions;
+use noex::prelude::*;
+
+use crate::connection::{self, Counted};
+use crate::hub::MAILBOX;
+use crate::server::Server;
+use crate::socket::Socket;
+
+/// How many clients are accepted in a row.
+const AT_ONCE: usize = 64;
+/// How long nobody is accepted after that failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Listener {
+    socket: Arc<Async<TcpListener>>,
+    server: Arc<Server>,
+}
+
+struct Accept;
+
+impl GenServer for Listener {
+    type Args = (Arc<Async<TcpListener>>, Arc<Server>);
+
+    async fn init((socket, server): Self::Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
+        cx.continue_with(Accept);
+        Ok(Listener { socket, server })
+    }
+}
+
+impl HandleContinue<Accept> for Listener {
+    async fn handle_continue(&mut self, _: Accept, cx: &mut Context<Self>) {
+        loop {
+            for _ in 0..AT_ONCE {
+                match self.socket.accept().await {
+                    Ok(client) => self.greet(client, cx),
+                    Err(error) => {
+                        // Too many open files, mostly. Those who wait in the queue keep.
+                        eprintln!("kv_server: cannot accept: {error}");
+                        cx.sleep(PAUSE).await;
+                    }
+                }
+            }
+            cx.yield_now().await;
+        }
+    }
+}
+
+impl Listener {
+    fn greet(&self, (stream, _): (Async<TcpStream>, SocketAddr), cx: &Context<Self>) {
+        // A client that is gone already is no loss.
+        let Ok(socket) = Socket::new(stream) else {
+            return;
+        };
+        let client = Counted::new(self.server.clone());
+        let options = SpawnOptions::new().mailbox(MAILBOX);
+        // Refused only by a system that shuts down.
+        let _ = cx.spawn_with(options, move |inbox| {
+            connection::serve(inbox, socket, client)
+        });
+    }
+}
