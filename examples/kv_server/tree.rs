@@ -1,15 +1,12 @@
 //! Who watches over whom.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-
-use async_io::Async;
 use noex::prelude::*;
 use noex::{Error, Exit, StartError};
 
 use crate::hub::Hub;
-use crate::listener::Listener;
-use crate::server::{HUB, Server, shard_name};
+use crate::listener::{self, Listener};
+use crate::reactor::Poller;
+use crate::server::{HUB, shard_name};
 use crate::shard::Shard;
 
 pub(crate) struct Tree {
@@ -21,13 +18,13 @@ pub(crate) struct Tree {
 enum Child {
     Shard(usize),
     Hub,
+    Poller,
     Listener,
 }
 
 #[derive(Clone)]
 pub(crate) struct Args {
-    pub(crate) server: Arc<Server>,
-    pub(crate) socket: Arc<Async<TcpListener>>,
+    pub(crate) listener: listener::Args,
     pub(crate) output_limit: usize,
 }
 
@@ -36,12 +33,12 @@ impl GenServer for Tree {
 
     async fn init(args: Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
         cx.trap_exit(true);
-        let shards = (0..args.server.settings.shards).map(Child::Shard);
+        let shards = (0..args.listener.server.settings.shards).map(Child::Shard);
         let mut tree = Tree {
             args,
             children: Vec::new(),
         };
-        for child in shards.chain([Child::Hub, Child::Listener]) {
+        for child in shards.chain([Child::Hub, Child::Poller, Child::Listener]) {
             let pid = tree
                 .start(child, cx)
                 .await
@@ -70,14 +67,13 @@ impl GenServer for Tree {
 impl Tree {
     async fn start(&self, child: Child, cx: &Context<Self>) -> Result<Pid, StartError> {
         let Args {
-            server,
-            socket,
+            listener,
             output_limit,
         } = self.args.clone();
         let named = |name: &str| ServerOptions::new().name(name);
         Ok(match child {
             Child::Shard(index) => {
-                let starts = server.counters.starts[index].clone();
+                let starts = listener.server.counters.starts[index].clone();
                 cx.start_link_with::<Shard>(starts, named(&shard_name(index)))
                     .await?
                     .pid()
@@ -86,7 +82,8 @@ impl Tree {
                 .start_link_with::<Hub>(output_limit, named(HUB))
                 .await?
                 .pid(),
-            Child::Listener => cx.start_link::<Listener>((socket, server)).await?.pid(),
+            Child::Poller => cx.start_link::<Poller>(listener.reactor).await?.pid(),
+            Child::Listener => cx.start_link::<Listener>(listener).await?.pid(),
         })
     }
 }
