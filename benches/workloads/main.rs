@@ -58,7 +58,7 @@ fn main() {
             other => usage(&format!("no such workload: {other}")),
         }
     }
-    for (name, run) in WORKLOADS {
+    for (name, _) in WORKLOADS {
         if !wanted.is_empty() && !wanted.iter().any(|w| w == name) {
             continue;
         }
