@@ -397,7 +397,7 @@ fn a_failed_start_link_returns_the_error_and_delivers_the_exit() {
             let _ = send.send((pid == exit.from, exit.reason == error.into_reason()));
         };
         world.system.spawn(run).unwrap();
-        assert_eq!(world.next(&told).0, true);
+        assert!(world.next(&told).0);
     });
 }
 
