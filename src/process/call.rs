@@ -150,8 +150,9 @@ impl<R> Call<R> {
     }
 
     fn block(&mut self, timeout: Option<Duration>) -> Result<R, CallError> {
+        // Blocking watches the time itself: no timer in the system, none left from a poll either.
+        self.disarm();
         let core = self.core.take();
-        // Blocking watches the time itself: no timer in the system.
         self.deadline = u64::MAX;
         match wait(core.as_deref(), self, timeout) {
             Ok(answer) => answer,

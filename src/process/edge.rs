@@ -143,9 +143,20 @@ pub(crate) fn wait<T: Counted>(
     }
     // Invariant 5: pairs with itself, in the other processes of the cycle.
     fence(SeqCst);
+    look(table, me, number, target)
+}
+
+/// The way round, if the edge of this number, from `me` to `target`, is part of a cycle.
+pub(crate) fn look<T: Counted>(
+    table: &Table<T>,
+    me: Node,
+    number: u32,
+    target: Node,
+) -> Option<Vec<Step>> {
     let way = walk(table, me, target)?;
     // Our own wait is one of the cycle's, too: it may have been answered before the others began.
-    (walk(table, me, target)? == way && edge.stands(number)).then_some(way)
+    let stands = || table.edge_of(me.0).is_some_and(|edge| edge.stands(number));
+    (walk(table, me, target)? == way && stands()).then_some(way)
 }
 
 /// The question that was marked with `edge` is answered.

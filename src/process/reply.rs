@@ -130,8 +130,9 @@ impl<T> ReplySlot<T> {
     /// # Safety
     /// Only the one reader calls this, last and once, and only if it has not taken the value.
     pub(crate) unsafe fn abandon(&self) {
-        // Acquire: the value, if it is here; Release: what the reader did to the waker field.
-        match self.mark.state.swap(GONE, AcqRel) {
+        // Acquire: the value, if it is here. (No Release: the publisher leaves a waker alone that it
+        // was not told of.)
+        match self.mark.state.swap(GONE, Acquire) {
             // SAFETY: the answer is here and nobody else takes it (invariant 4).
             DONE => drop(unsafe { self.take() }),
             // SAFETY: the publisher's swap comes later and finds GONE, so the field is ours.
@@ -147,6 +148,7 @@ impl<T> ReplySlot<T> {
     /// Whether the answer may be taken.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
+        // Acquire pairs with the Release in `publish`.
         self.mark.state.load(Acquire) == DONE
     }
 
@@ -160,14 +162,16 @@ impl<T> ReplySlot<T> {
         waker: impl FnOnce() -> Waker,
         same: impl FnOnce(&Waker) -> bool,
     ) -> bool {
+        // Acquire: the value may be taken.
         match self.mark.state.load(Acquire) {
             DONE => return true,
             waiting @ (WAITING | MARKED) => {
-                // Take the field back to change it; fails only if the answer came.
+                // Takes the field back to change it; fails only if the answer came. Relaxed: the field
+                // is as we left it. Acquire on failure: the value may be taken.
                 if self
                     .mark
                     .state
-                    .compare_exchange(waiting, EMPTY, Acquire, Acquire)
+                    .compare_exchange(waiting, EMPTY, Relaxed, Acquire)
                     .is_err()
                 {
                     return true;
@@ -184,7 +188,8 @@ impl<T> ReplySlot<T> {
                 self.waker.with_mut(|old| unsafe { *old = Some(waker()) });
             }
         }
-        // Release hands the waker to the Acquire in `publish`.
+        // Release hands the waker to the Acquire in `publish`. Acquire on failure: the value may be
+        // taken.
         if self
             .mark
             .state

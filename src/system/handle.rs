@@ -45,7 +45,7 @@ impl Handle {
 
     /// What is started from outside is a child of the system's root; from inside a process it is
     /// nobody's.
-    fn ties() -> Ties {
+    pub(crate) fn ties() -> Ties {
         Ties {
             root: !must_not_block(),
             ..Ties::default()

@@ -1,0 +1,842 @@
+//! What the unsafe code does, at sizes that Miri can check: every way through an envelope, a cell and
+//! a question. All on the manual driver, so that one run is all there is to see.
+//!
+//! Run by `.ci/deep miri`, in both borrow models. Each test is an ordinary one, too.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::time::Duration;
+
+use noex::prelude::*;
+use noex::{
+    Budget, CallError, Down, Driver, Exit, HandleRequest, Inbox, MailboxPolicy, Overflow, Process,
+    Received, ReplyTo, SpawnOptions, StartError, Tick,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A system whose events are not printed.
+fn manual() -> (System, Driver) {
+    System::builder()
+        .on_event(|_| {})
+        .on_dead_letter(|_| {})
+        .virtual_clock()
+        .manual()
+}
+
+/// Counts what is dropped.
+#[derive(Clone, Default)]
+struct Drops(Arc<AtomicUsize>);
+
+impl Drops {
+    fn one(&self) -> Dropped {
+        Dropped(self.0.clone())
+    }
+    fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+struct Dropped(Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// The server of most tests: keeps lines of text, and does what a message says.
+#[derive(Default)]
+struct Server {
+    lines: Vec<String>,
+    later: Vec<ReplyTo<String>>,
+    drops: Option<Dropped>,
+    out: Option<Arc<std::sync::Mutex<Vec<String>>>>,
+}
+
+impl Server {
+    fn say(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+}
+
+impl GenServer for Server {
+    type Args = Server;
+
+    async fn init(server: Server, cx: &mut Context<Self>) -> Result<Self, InitStop> {
+        cx.trap_exit(true);
+        Ok(server)
+    }
+    async fn handle_down(&mut self, down: Down, _: &mut Context<Self>) {
+        self.say(format!("down {}", down.reason));
+    }
+    async fn handle_exit(&mut self, exit: Exit, _: &mut Context<Self>) {
+        self.say(format!("exit {}", exit.reason));
+    }
+    async fn handle_timeout(&mut self, _: &mut Context<Self>) {
+        self.say("timeout");
+    }
+    async fn terminate(&mut self, reason: ExitReason, cx: &mut Context<Self>) {
+        cx.sleep(SECOND).await;
+        if let Some(out) = &self.out {
+            out.lock().unwrap().push(format!("terminate {reason}"));
+        }
+    }
+}
+
+/// All lines so far.
+struct Lines;
+impl HandleCall<Lines> for Server {
+    type Reply = Vec<String>;
+    async fn handle_call(&mut self, _: Lines, _: &mut Context<Self>) -> Vec<String> {
+        self.lines.clone()
+    }
+}
+
+/// Small, and handled without a wait.
+struct Say(&'static str);
+impl HandleCast<Say> for Server {
+    async fn handle_cast(&mut self, Say(line): Say, _: &mut Context<Self>) {
+        self.say(line);
+    }
+}
+impl HandleInfo<Say> for Server {
+    async fn handle_info(&mut self, Say(line): Say, _: &mut Context<Self>) {
+        self.say(format!("info {line}"));
+    }
+}
+impl HandleContinue<Say> for Server {
+    async fn handle_continue(&mut self, Say(line): Say, _: &mut Context<Self>) {
+        self.say(format!("continue {line}"));
+    }
+}
+
+/// A future too large for its envelope, aligned as none of noex's own things are, which waits.
+struct Large(Dropped);
+#[repr(align(64))]
+struct Block([u8; 1024]);
+impl HandleCall<Large> for Server {
+    type Reply = u32;
+    async fn handle_call(&mut self, message: Large, cx: &mut Context<Self>) -> u32 {
+        let mut block = Block([1; 1024]);
+        let own = &mut block.0[1000];
+        cx.sleep(SECOND).await;
+        *own += 1;
+        assert_eq!((&raw const block).addr() % 64, 0);
+        self.say("large");
+        drop(message);
+        block.0.iter().map(|&n| u32::from(n)).sum()
+    }
+}
+
+/// Waits with a reference to itself and to its state, in its envelope.
+struct Small(Dropped);
+impl HandleCall<Small> for Server {
+    type Reply = usize;
+    async fn handle_call(&mut self, message: Small, cx: &mut Context<Self>) -> usize {
+        let (n, state) = (self.lines.len(), &mut *self);
+        let held = &n;
+        cx.sleep(SECOND).await;
+        state.say("small");
+        let n = *held + 1;
+        drop(message);
+        n
+    }
+}
+
+enum Crash {
+    AtOnce,
+    AfterAWait,
+}
+impl HandleCall<Crash> for Server {
+    type Reply = ();
+    async fn handle_call(&mut self, how: Crash, cx: &mut Context<Self>) {
+        let _in_the_future = self.drops.take();
+        if let Crash::AfterAWait = how {
+            cx.sleep(SECOND).await;
+        }
+        panic!("as told");
+    }
+}
+
+enum Answer {
+    Now,
+    Later,
+    Never,
+}
+impl HandleRequest<Answer> for Server {
+    type Reply = String;
+    async fn handle_request(
+        &mut self,
+        how: Answer,
+        reply: ReplyTo<String>,
+        cx: &mut Context<Self>,
+    ) {
+        match how {
+            Answer::Now => reply.reply("now".into()),
+            Answer::Later => {
+                self.later.push(reply);
+                cx.sleep(SECOND).await;
+                for reply in self.later.drain(..) {
+                    reply.reply("later".into());
+                }
+            }
+            Answer::Never => drop(reply),
+        }
+    }
+}
+
+/// Stops with a reply that waits for `terminate`.
+struct Finish;
+impl HandleCall<Finish> for Server {
+    type Reply = String;
+    async fn handle_call(&mut self, _: Finish, cx: &mut Context<Self>) -> String {
+        cx.continue_with(Say("never handled"));
+        cx.stop(ExitReason::Shutdown(None));
+        "finished".into()
+    }
+}
+
+/// Runs a future in the server.
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+struct Run(Box<dyn FnOnce(&mut Server, &mut Context<Server>) -> Job + Send>);
+impl HandleCast<Run> for Server {
+    async fn handle_cast(&mut self, run: Run, cx: &mut Context<Self>) {
+        (run.0)(self, cx).await;
+    }
+}
+fn run<F>(job: impl FnOnce(&mut Server, &mut Context<Server>) -> F + Send + 'static) -> Run
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Run(Box::new(|server, cx| Box::pin(job(server, cx))))
+}
+
+/// Calls another server, which the test may make call back.
+struct CallOn(ServerRef<Server>);
+impl HandleCall<CallOn> for Server {
+    type Reply = Result<Vec<String>, CallError>;
+    async fn handle_call(&mut self, to: CallOn, _: &mut Context<Self>) -> Self::Reply {
+        to.0.call(Lines).await
+    }
+}
+struct CallBack(ServerRef<Server>);
+impl HandleCall<CallBack> for Server {
+    type Reply = Result<Result<Vec<String>, CallError>, CallError>;
+    async fn handle_call(&mut self, to: CallBack, cx: &mut Context<Self>) -> Self::Reply {
+        to.0.call(CallOn(cx.this())).await
+    }
+}
+
+fn start(system: &System) -> ServerRef<Server> {
+    system.start::<Server>(Server::default()).wait().unwrap()
+}
+
+fn lines(server: &ServerRef<Server>) -> Vec<String> {
+    server.call(Lines).wait().unwrap()
+}
+
+/// A waker of the host's own.
+struct Bell(AtomicUsize);
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn miri_casts_infos_and_calls_are_handled_in_place() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    server.cast(Say("a")).unwrap();
+    server.send(Say("b")).unwrap();
+    server.recipient::<Say>().send(Say("c")).unwrap();
+    system.send(server.pid(), 5_u8);
+    assert_eq!(lines(&server), ["a", "info b", "info c"]);
+    driver.run_until_idle();
+    assert_eq!(system.stats().queued, 0);
+}
+
+#[test]
+fn miri_a_reply_is_taken_polled_or_dropped() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    let mut taken = server.call(Lines);
+    let mut polled = server.call(Lines);
+    let (dropped, late) = (server.call(Lines), server.call(Lines));
+    drop(dropped);
+    let (old, new) = (Arc::new(Bell(0.into())), Arc::new(Bell(0.into())));
+    for bell in [&old, &old, &new] {
+        let waker = Waker::from(bell.clone());
+        let poll = Pin::new(&mut polled).poll(&mut TaskContext::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+    assert!(taken.try_take().is_none());
+    driver.run_until_idle();
+    drop(late);
+    assert_eq!(taken.try_take(), Some(Ok(vec![])));
+    assert_eq!((old.0.load(Relaxed), new.0.load(Relaxed)), (0, 1));
+    assert_eq!(polled.wait(), Ok(vec![]));
+    assert_eq!((Arc::strong_count(&old), Arc::strong_count(&new)), (1, 1));
+}
+
+#[test]
+fn miri_a_future_that_waits_stays_where_it_is_in_its_envelope_or_a_box() {
+    let (system, driver) = manual();
+    let (server, drops) = (start(&system), Drops::default());
+    let large = server.call(Large(drops.one()));
+    let small = server.call(Small(drops.one()));
+    server.cast(Say("after")).unwrap();
+    driver.advance(2 * SECOND);
+    assert_eq!(large.wait(), Ok(1025));
+    assert_eq!(small.wait(), Ok(2));
+    assert_eq!(lines(&server), ["large", "small", "after"]);
+    assert_eq!(drops.count(), 2);
+}
+
+#[test]
+fn miri_a_parked_handler_is_dropped_with_its_server_and_the_callers_are_told() {
+    for large in [false, true] {
+        let (system, driver) = manual();
+        let (server, drops) = (start(&system), Drops::default());
+        let parked: Box<dyn FnOnce() -> CallError> = if large {
+            let call = server.call(Large(drops.one()));
+            Box::new(|| call.wait().unwrap_err())
+        } else {
+            let call = server.call(Small(drops.one()));
+            Box::new(|| call.wait().unwrap_err())
+        };
+        driver.run_until_idle();
+        let queued = server.call(Small(drops.one()));
+        let (request, gone) = (server.call(Answer::Later), server.call(Answer::Now));
+        drop(gone);
+        server.cast(Say("never handled")).unwrap();
+        assert_eq!(drops.count(), 0);
+        system.exit(server.pid(), ExitReason::Kill);
+        driver.run_until_idle();
+        assert_eq!(drops.count(), 2);
+        let killed = CallError::Exited(ExitReason::Killed);
+        assert_eq!(parked(), killed);
+        assert_eq!(queued.wait().unwrap_err(), killed);
+        assert_eq!(request.wait().unwrap_err(), killed);
+        assert_eq!(server.call(Lines).wait().unwrap_err(), killed);
+        server.cast(Say("to nobody")).unwrap();
+    }
+}
+
+#[test]
+fn miri_a_panic_before_or_after_a_wait_ends_the_server_with_terminate() {
+    for how in [Crash::AtOnce, Crash::AfterAWait] {
+        let (system, driver) = manual();
+        let (drops, out) = (
+            Drops::default(),
+            Arc::<std::sync::Mutex<Vec<String>>>::default(),
+        );
+        let server = Server {
+            drops: Some(drops.one()),
+            out: Some(out.clone()),
+            ..Server::default()
+        };
+        let server = system.start::<Server>(server).wait().unwrap();
+        let (crashed, queued) = (server.call(how), server.call(Lines));
+        driver.advance(3 * SECOND);
+        assert!(matches!(
+            crashed.wait(),
+            Err(CallError::Exited(ExitReason::Panic(_)))
+        ));
+        assert!(matches!(
+            queued.wait(),
+            Err(CallError::Exited(ExitReason::Panic(_)))
+        ));
+        assert_eq!((drops.count(), out.lock().unwrap().len()), (1, 1));
+    }
+}
+
+#[test]
+fn miri_a_reply_waits_for_terminate_and_a_late_continue_is_dropped() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    let mut reply = server.call(Finish);
+    driver.run_until_idle();
+    assert!(reply.try_take().is_none());
+    driver.advance(SECOND);
+    assert_eq!(reply.try_take(), Some(Ok("finished".into())));
+    assert_eq!(server.exit_reason(), Some(ExitReason::Shutdown(None)));
+}
+
+#[test]
+fn miri_requests_are_answered_now_later_or_never() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    let (now, later) = (server.call(Answer::Now), server.call(Answer::Later));
+    let never = server.call(Answer::Never);
+    driver.advance(SECOND);
+    assert_eq!(now.wait(), Ok("now".into()));
+    assert_eq!(later.wait(), Ok("later".into()));
+    assert_eq!(never.wait(), Err(CallError::NoReply));
+}
+
+#[test]
+fn miri_continues_come_first_and_timeouts_last() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    let both = run(|_, cx| {
+        cx.continue_with(Say("1"));
+        cx.continue_with(Say("2"));
+        async {}
+    });
+    server.cast(both).unwrap();
+    let timeout = run(|_, cx| {
+        cx.set_timeout(SECOND);
+        async {}
+    });
+    server.cast(timeout).unwrap();
+    driver.run_until_idle();
+    driver.advance(SECOND);
+    assert_eq!(lines(&server), ["continue 1", "continue 2", "timeout"]);
+}
+
+#[test]
+fn miri_links_and_monitors_tell_of_ends() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    let watch = run(|_, cx| {
+        let linked = cx.spawn_link(|mut inbox: Inbox<()>| async move {
+            inbox.recv().await;
+            Err::<(), _>("linked")
+        });
+        let monitored = cx.spawn(|mut inbox: Inbox<()>| async move {
+            inbox.recv().await;
+        });
+        let (linked, monitored) = (linked.unwrap(), monitored.unwrap());
+        cx.monitor(monitored.pid());
+        let unwanted = cx.monitor(monitored.pid());
+        cx.demonitor(unwanted);
+        linked.send(()).unwrap();
+        monitored.send(()).unwrap();
+        async {}
+    });
+    server.cast(watch).unwrap();
+    driver.run_until_idle();
+    let lines = lines(&server);
+    assert_eq!(lines.len(), 2);
+    assert!(lines.contains(&"down normal".into()));
+    // Of the dead, everybody hears at once.
+    let dead = system.spawn(|_: Inbox<()>| async {}).unwrap();
+    driver.run_until_idle();
+    let monitor = system.monitor(dead.pid());
+    assert_eq!(monitor.wait().unwrap().reason, ExitReason::NoProc);
+    let living = system.monitor(server.pid());
+    let stop = server.stop_now(ExitReason::Shutdown(None));
+    driver.advance(SECOND);
+    stop.wait().unwrap();
+    assert_eq!(living.wait().unwrap().reason, ExitReason::Shutdown(None));
+}
+
+#[test]
+fn miri_a_process_may_be_asked_about_itself() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    server.cast(Say("a")).unwrap();
+    let info = system.process_info(server.pid());
+    driver.run_until_idle();
+    assert!(info.wait().is_some());
+    // Also one with a bounded mailbox, whose signals lie in its ring.
+    let options = ServerOptions::new().mailbox(MailboxPolicy::Bounded {
+        capacity: 1,
+        overflow: Overflow::Reject,
+    });
+    let bounded = system
+        .start_with::<Server>(Server::default(), options)
+        .wait()
+        .unwrap();
+    bounded.cast(Say("b")).unwrap();
+    let info = system.process_info(bounded.pid());
+    driver.run_until_idle();
+    assert!(info.wait().is_some());
+}
+
+#[test]
+fn miri_a_bounded_mailbox_rejects_or_pushes_out() {
+    for overflow in [Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest] {
+        let (system, driver) = manual();
+        let options = ServerOptions::new().mailbox(MailboxPolicy::Bounded {
+            capacity: 1,
+            overflow,
+        });
+        let server = system
+            .start_with::<Server>(Server::default(), options)
+            .wait()
+            .unwrap();
+        let mut first = server.call(Lines);
+        let second = server.cast(Say("second"));
+        assert_eq!(second.is_err(), overflow == Overflow::Reject);
+        if overflow == Overflow::DropOldest {
+            assert_eq!(first.try_take(), Some(Err(CallError::Overloaded)));
+        } else {
+            assert_eq!(server.call(Lines).wait(), Err(CallError::Overloaded));
+        }
+        driver.run_until_idle();
+        let mut waiting = server.cast_async(Say("third"));
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        assert_eq!(Pin::new(&mut waiting).poll(&mut cx), Poll::Ready(()));
+        let mut blocked = server.cast_async(Say("fourth"));
+        let _ = Pin::new(&mut blocked).poll(&mut cx);
+        server.stop(ExitReason::Normal);
+        system.exit(server.pid(), ExitReason::Kill);
+        driver.run_until_idle();
+        assert!(!server.is_alive());
+    }
+}
+
+#[test]
+fn miri_a_cycle_of_calls_is_an_error() {
+    let (system, _driver) = manual();
+    let (one, other) = (start(&system), start(&system));
+    let reply = one.call(CallBack(other.clone())).wait().unwrap().unwrap();
+    let Err(CallError::Cycle(path)) = reply else {
+        panic!("{reply:?}")
+    };
+    assert!(path.to_string().contains(&one.pid().to_string()));
+    assert!(lines(&one).is_empty() && lines(&other).is_empty());
+}
+
+/// The turn notes what a handler waits for when its call is polled, and looks at it after the poll.
+#[test]
+fn miri_a_call_that_is_dropped_after_a_poll_leaves_nothing_behind() {
+    let (system, driver) = manual();
+    let options = ServerOptions::new().mailbox(MailboxPolicy::Bounded {
+        capacity: 1,
+        overflow: Overflow::DropOldest,
+    });
+    let target = system
+        .start_with::<Server>(Server::default(), options)
+        .wait()
+        .unwrap();
+    let server = start(&system);
+    let to = target.clone();
+    let job = run(move |_, _| async move {
+        let mut call = to.call(Lines);
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut call).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        // Pushes the question out of its mailbox, so that nobody holds it but `call`.
+        to.cast(Say("instead")).unwrap();
+        drop(call);
+        std::future::pending::<()>().await;
+    });
+    server.cast(job).unwrap();
+    driver.run_until_idle();
+    system.exit(server.pid(), ExitReason::Kill);
+    assert_eq!(lines(&target), ["instead"]);
+}
+
+#[test]
+fn miri_selective_receives_and_timeouts_keep_what_they_pass_over() {
+    let (system, driver) = manual();
+    let (send, receive) = std::sync::mpsc::channel();
+    let process = system
+        .spawn(move |mut inbox: Inbox<u32>| async move {
+            let two = inbox
+                .recv_match(|m| matches!(m, Received::Message(2)))
+                .await;
+            send.send(format!("{two:?}")).unwrap();
+            let none = inbox
+                .recv_match_timeout(SECOND, |m| matches!(m, Received::Message(9)))
+                .await;
+            send.send(format!("{none:?}")).unwrap();
+            for _ in 0..3 {
+                send.send(format!("{:?}", inbox.recv().await)).unwrap();
+            }
+            inbox.recv().await;
+        })
+        .unwrap();
+    for n in [1, 3] {
+        process.send(n).unwrap();
+    }
+    driver.run_until_idle();
+    for n in [2, 4] {
+        process.send(n).unwrap();
+    }
+    driver.advance(SECOND);
+    let got: Vec<String> = receive.try_iter().collect();
+    let want = [
+        "Message(2)",
+        "None",
+        "Message(1)",
+        "Message(3)",
+        "Message(4)",
+    ];
+    assert_eq!(got, want);
+    system.send(process.pid(), "any");
+    driver.run_until_idle();
+    assert!(!process.is_alive());
+}
+
+/// Takes one message a poll, so that it is polled again; and ends with what it has.
+struct Machine(Vec<Box<u32>>, std::sync::mpsc::Sender<Vec<Box<u32>>>);
+impl Process for Machine {
+    type Message = Box<u32>;
+    fn poll(
+        mut self: Pin<&mut Self>,
+        inbox: &mut Inbox<Box<u32>>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<ExitReason> {
+        match inbox.try_recv() {
+            Some(Received::Message(n)) if *n == 0 => {
+                let all = std::mem::take(&mut self.0);
+                self.1.send(all).unwrap();
+                Poll::Ready(ExitReason::Normal)
+            }
+            Some(Received::Message(n)) => {
+                self.0.push(n);
+                Poll::Pending
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+#[test]
+fn miri_a_state_machine_is_polled_for_each_message() {
+    let (system, driver) = manual();
+    let (send, receive) = std::sync::mpsc::channel();
+    let machine = system.spawn_process(Machine(Vec::new(), send)).unwrap();
+    for n in [1, 2, 0, 3] {
+        machine.send(Box::new(n)).unwrap();
+    }
+    driver.run_until_idle();
+    assert_eq!(receive.try_recv().unwrap(), [Box::new(1), Box::new(2)]);
+    machine.send(Box::new(4)).unwrap();
+    assert!(!machine.is_alive());
+}
+
+#[test]
+fn miri_processes_that_are_not_send_run_on_the_drivers_thread() {
+    let (_system, driver) = manual();
+    let seen = std::rc::Rc::new(std::cell::Cell::new(0));
+    let own = seen.clone();
+    let process = driver
+        .spawn_local(move |mut inbox: Inbox<u32>| async move {
+            while let Received::Message(n) = inbox.recv().await {
+                own.set(own.get() + n);
+            }
+        })
+        .unwrap();
+    process.send(2).unwrap();
+    process.send(3).unwrap();
+    driver.run_until_idle();
+    assert_eq!((seen.get(), std::rc::Rc::strong_count(&seen)), (5, 2));
+    drop(driver);
+    assert_eq!(std::rc::Rc::strong_count(&seen), 1);
+}
+
+#[test]
+fn miri_timers_fire_are_cancelled_and_repeat_on_a_virtual_clock() {
+    let (system, driver) = manual();
+    let (server, drops) = (start(&system), Drops::default());
+    system.send_after(SECOND, &server.recipient::<Say>(), Say("once"));
+    let cancelled = system.send_after(SECOND, &server.recipient::<Say>(), Say("never"));
+    assert_eq!(system.cancel_timer(cancelled), Some(SECOND));
+    let sink = system
+        .spawn(|mut inbox: Inbox<Arc<Dropped>>| async move {
+            while !matches!(inbox.recv().await, Received::Exit(_)) {}
+        })
+        .unwrap();
+    let tick = system.send_interval(SECOND, &sink, Arc::new(drops.one()));
+    driver.advance(3 * SECOND);
+    assert_eq!(lines(&server), ["info once"]);
+    system.cancel_timer(tick);
+    driver.advance(3 * SECOND);
+    assert_eq!(drops.count(), 1);
+    // One that never fires.
+    system.send_after(SECOND, &server.recipient::<Say>(), Say("too late"));
+}
+
+#[test]
+fn miri_wakers_outlive_the_process_and_its_system() {
+    let (system, driver) = manual();
+    let (send, receive) = std::sync::mpsc::channel();
+    let process = system
+        .spawn(move |_: Inbox<()>| async move {
+            let mut polls = 0;
+            poll_fn(|cx| {
+                send.send(cx.waker().clone()).unwrap();
+                polls += 1;
+                if polls < 3 {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+        })
+        .unwrap();
+    driver.run_until_idle();
+    receive.try_recv().unwrap().wake();
+    driver.run_until_idle();
+    let waker = receive.try_recv().unwrap();
+    waker.wake_by_ref();
+    driver.run_until_idle();
+    assert!(!process.is_alive());
+    drop((process, driver, system));
+    waker.wake_by_ref();
+    drop(waker.clone());
+    waker.wake();
+}
+
+#[test]
+fn miri_a_failed_start_leaves_nothing_behind() {
+    struct Failing(Dropped);
+    impl GenServer for Failing {
+        type Args = (Drops, bool);
+        async fn init(
+            (drops, waits): (Drops, bool),
+            cx: &mut Context<Self>,
+        ) -> Result<Self, InitStop> {
+            let server = Failing(drops.one());
+            if waits {
+                cx.sleep(SECOND).await;
+            }
+            drop(server.0);
+            Err(ExitReason::Shutdown(None).into())
+        }
+    }
+    let (system, driver) = manual();
+    let drops = Drops::default();
+    let mut started = [false, true].map(|waits| system.start::<Failing>((drops.clone(), waits)));
+    driver.advance(SECOND);
+    for start in &mut started {
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let Poll::Ready(Err(error)) = Pin::new(start).poll(&mut cx) else {
+            panic!("not started")
+        };
+        assert_eq!(error, StartError::Init(ExitReason::Shutdown(None)));
+    }
+    assert_eq!(drops.count(), 2);
+    // One that nobody lets finish.
+    drop(system.start::<Failing>((drops.clone(), true)));
+    driver.run_until_idle();
+    drop(driver);
+    assert_eq!(drops.count(), 3);
+}
+
+/// A message whose `Drop` panics, thrown away at each place where that happens.
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("bomb");
+    }
+}
+impl HandleCall<Bomb> for Server {
+    type Reply = ();
+    async fn handle_call(&mut self, bomb: Bomb, cx: &mut Context<Self>) {
+        cx.sleep(SECOND).await;
+        drop(bomb);
+    }
+}
+impl HandleCast<Bomb> for Server {
+    async fn handle_cast(&mut self, bomb: Bomb, cx: &mut Context<Self>) {
+        cx.sleep(SECOND).await;
+        drop(bomb);
+    }
+}
+
+#[test]
+fn miri_a_drop_that_panics_takes_nothing_with_it() {
+    let (system, driver) = manual();
+    // The handler's future, and what is queued behind it.
+    let server = start(&system);
+    let (parked, queued) = (server.call(Bomb), server.call(Bomb));
+    server.cast(Bomb).unwrap();
+    driver.run_until_idle();
+    system.exit(server.pid(), ExitReason::Kill);
+    driver.run_until_idle();
+    let killed = CallError::Exited(ExitReason::Killed);
+    assert_eq!(parked.wait(), Err(killed.clone()));
+    assert_eq!(queued.wait(), Err(killed.clone()));
+    // In the handler itself, of a cast.
+    let server = start(&system);
+    server.cast(Bomb).unwrap();
+    let queued = server.call(Lines);
+    driver.advance(3 * SECOND);
+    assert!(matches!(
+        queued.wait(),
+        Err(CallError::Exited(ExitReason::Panic(_)))
+    ));
+}
+
+#[test]
+fn miri_all_processes_go_with_their_driver_whatever_they_do() {
+    let (system, driver) = manual();
+    let drops = Drops::default();
+    let servers: Vec<_> = (0..3)
+        .map(|_| {
+            let server = Server {
+                drops: Some(drops.one()),
+                ..Server::default()
+            };
+            system.start::<Server>(server).wait().unwrap()
+        })
+        .collect();
+    let parked = servers[0].call(Large(drops.one()));
+    driver.run_until_idle();
+    let queued = servers[0].call(Small(drops.one()));
+    let arrived = servers[1].call(Small(drops.one()));
+    let options = SpawnOptions::new();
+    let receiver = system.spawn_with(options, |mut inbox: Inbox<Dropped>| async move {
+        inbox.recv_match(|_| false).await;
+    });
+    let receiver = receiver.unwrap();
+    receiver.send(drops.one()).unwrap();
+    driver.run_until_idle();
+    receiver.send(drops.one()).unwrap();
+    system.send_after(SECOND, &receiver, drops.one());
+    assert_eq!(drops.count(), 0);
+    drop(driver);
+    assert_eq!(drops.count(), 9);
+    let killed = CallError::Exited(ExitReason::Killed);
+    assert_eq!(parked.wait().unwrap_err(), killed);
+    assert_eq!(queued.wait().unwrap_err(), killed);
+    assert_eq!(arrived.wait().unwrap_err(), killed);
+    assert!(servers.iter().all(|server| !server.is_alive()));
+    drop(system);
+    servers[2].cast(Say("to nobody")).unwrap();
+}
+
+#[test]
+fn miri_a_system_dropped_before_its_driver_leaves_the_driver_usable() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    server.cast(Say("a")).unwrap();
+    drop(system);
+    driver.run_until_idle();
+    assert_eq!(driver.tick(Budget::messages(1)), Tick::Idle);
+    drop(driver);
+    assert!(!server.is_alive());
+}
+
+#[test]
+fn miri_a_budget_stops_a_tick_between_messages() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    for _ in 0..3 {
+        server.cast(Say("a")).unwrap();
+    }
+    assert_eq!(driver.tick(Budget::messages(2)), Tick::More);
+    assert_eq!(driver.tick(Budget::messages(2)), Tick::Idle);
+    assert_eq!(lines(&server).len(), 3);
+    let ready = Arc::new(Bell(0.into()));
+    let hook = ready.clone();
+    driver.on_ready(move || {
+        hook.0.fetch_add(1, Relaxed);
+    });
+    server.cast(Say("a")).unwrap();
+    server.cast(Say("a")).unwrap();
+    assert_eq!(ready.0.load(Relaxed), 1);
+}
