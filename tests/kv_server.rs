@@ -337,6 +337,22 @@ fn a_command_for_several_shards_fails_if_one_of_them_does_and_the_others_do_thei
     client.expect(b"*3\r\n$-1\r\n$1\r\nx\r\n$1\r\nx\r\n");
 }
 
+#[test]
+fn too_many_crashes_end_the_server_and_do_not_leave_half_of_it() {
+    let mut server = Server::start(&["--restarts", "2"]);
+    let mut client = server.connect();
+    let began = Instant::now();
+    // Of three crashes within a second the last is one too many.
+    while client.stream.write_all(b"DEBUG PANIC 0\r\n").is_ok() {
+        assert!(began.elapsed() < DEADLINE, "it puts up with everything");
+        let mut scrap = [0; 1024];
+        if client.stream.read(&mut scrap).unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    assert_eq!(server.wait(), Some(1));
+}
+
 // ---- publish and subscribe ------------------------------------------------------------------
 
 #[test]
@@ -363,8 +379,11 @@ fn a_subscriber_finds_what_was_set_before_the_message() {
         });
         let mut publisher = server.connect();
         let began = Instant::now();
-        while publisher.ask("PUBLISH news -1") != ":1" {
-            assert!(began.elapsed() < DEADLINE, "nobody subscribes");
+        assert_eq!(publisher.ask("SET latest -1"), "+OK");
+        for channel in ["news", "other"] {
+            while publisher.ask(&format!("PUBLISH {channel} -1")) != ":1" {
+                assert!(began.elapsed() < DEADLINE, "nobody subscribes");
+            }
         }
         for number in 0..500 {
             let channel = ["news", "other"][number % 2];

@@ -64,6 +64,18 @@ impl Server {
         Server { process, port }
     }
 
+    /// Waits for its end; the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("our child") {
+                return status.code();
+            }
+            assert!(began.elapsed() < DEADLINE, "the server runs on");
+            std::thread::yield_now();
+        }
+    }
+
     /// Kilobytes of memory in use.
     pub(crate) fn memory(&self) -> usize {
         let path = format!("/proc/{}/status", self.process.id());
