@@ -27,8 +27,8 @@ use crate::sched::core::CoreRef;
 use crate::sched::stats::Count;
 use crate::sched::timers;
 use crate::sched::worker::{Worker, here};
-use crate::sync::UnsafeCell;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{Arc, UnsafeCell};
 
 /// What a process that receives by itself finds in its mailbox.
 #[derive(Debug)]
@@ -542,7 +542,7 @@ pub(crate) fn spawn_named<M, F, R>(
     core: &CoreRef,
     options: &SpawnOptions,
     ties: Ties,
-    name: Option<&str>,
+    name: Option<&Arc<str>>,
     run: impl FnOnce(Inbox<M>) -> F + 'static,
 ) -> Result<Recipient<M>, StartError>
 where
@@ -580,7 +580,7 @@ pub(crate) fn spawn_process<P: Process>(
 }
 
 /// Makes the process, which does not run yet.
-fn conceive<P: Process>(
+pub(crate) fn conceive<P: Process>(
     core: &CoreRef,
     options: &SpawnOptions,
     ties: Ties,

@@ -55,7 +55,7 @@ pub(crate) struct WhichChildren;
 pub(crate) struct CountChildren;
 
 /// Starts the children a supervisor was built with.
-pub(crate) struct Boot;
+struct Boot(Vec<ChildSpec>);
 
 /// The attempt of that number can go on.
 pub(crate) struct Polled {
@@ -651,19 +651,13 @@ impl GenServer for SupervisorProcess {
 
     async fn init(args: Args, cx: &mut Cx) -> Result<Self, InitStop> {
         cx.trap_exit(true);
-        let mut children = Children::default();
-        for spec in args.children {
-            let id = spec.id.clone();
-            if children.add(spec).is_err() {
-                let error = StartError::DuplicateChild(id);
-                return Err(InitStop::Stop(error.into_reason()));
-            }
-        }
-        cx.continue_with(Boot);
+        // Not here: whoever starts it is answered by the process's end if that fails, and until
+        // `init` is done nothing but a kill would end it.
+        cx.continue_with(Boot(args.children));
         Ok(SupervisorProcess {
             strategy: args.strategy,
             restarts: Restarts::new(args.intensity, args.period),
-            children,
+            children: Children::default(),
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
             busy: Busy::default(),
@@ -725,7 +719,13 @@ impl GenServer for SupervisorProcess {
 }
 
 impl HandleContinue<Boot> for SupervisorProcess {
-    async fn handle_continue(&mut self, _: Boot, cx: &mut Cx) {
+    async fn handle_continue(&mut self, Boot(children): Boot, cx: &mut Cx) {
+        for spec in children {
+            let id = spec.id.clone();
+            if self.children.add(spec).is_err() {
+                return self.end(cx, StartError::DuplicateChild(id).into_reason());
+            }
+        }
         self.queue.push_back(Request::Boot);
         self.pump(cx);
     }

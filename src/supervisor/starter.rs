@@ -113,7 +113,7 @@ impl Starter {
         F: Future<Output = R> + Send + 'static,
         R: IntoExit,
     {
-        let name = self.options.name.as_deref();
+        let name = self.options.name.as_ref();
         let core = self.process.core();
         let process = receive::spawn_named(core, &self.options.spawn, LINK, name, run)?;
         self.note(Some(process.pid()));
