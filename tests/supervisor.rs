@@ -394,10 +394,30 @@ fn a_failed_start_link_returns_the_error_and_delivers_the_exit() {
             let Received::Exit(exit) = inbox.recv().await else {
                 panic!("an exit")
             };
-            let _ = send.send((pid == exit.from, exit.reason == error.into_reason()));
+            let told = exit.reason.downcast_ref() == Some(&error);
+            let _ = send.send((pid == exit.from, told));
         };
         world.system.spawn(run).unwrap();
-        assert_eq!(world.next(&told).0, true);
+        assert_eq!(world.next(&told), (true, true));
+    });
+}
+
+#[test]
+fn a_supervisor_that_does_not_start_in_time_is_killed_with_what_it_started() {
+    everywhere(|world| {
+        let life = world.life();
+        let children = [life.child("a"), life.conduct("b", Conduct::HangInInit)];
+        let start = Supervisor::new(Strategy::OneForOne).children(children);
+        let start = start.start(&world.system);
+        let sup = start.pid().unwrap();
+        life.expect(world, &ups("a"));
+        let a = world.pid("a");
+        let error = start.wait_timeout(Duration::ZERO).unwrap_err();
+        assert_eq!(error, StartError::Timeout);
+        for pid in [sup, a] {
+            world.wait_for_end(pid);
+        }
+        world.until(|| world.system.registered().is_empty());
     });
 }
 
