@@ -349,7 +349,8 @@ impl Connection {
         }
         let (time, reads) = LINGER;
         let to_the_end = async {
-            let mut scrap = [0; 4096];
+            // Not in this future: every connection would carry it from the start.
+            let mut scrap = vec![0; 4096];
             for _ in 0..reads {
                 match self.socket.read(&mut scrap) {
                     Ok(Some(0)) | Err(_) => break,

@@ -105,17 +105,16 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     listener.set_nonblocking(true)?;
     let reactor = Arc::new(Reactor::new()?);
-    let args = tree::Args {
-        listener: listener::Args {
-            socket: Arc::new(reactor.register(mio::net::TcpListener::from_std(listener))?),
-            server: Arc::new(Server::new(&system, settings)),
-            reactor,
-        },
-        output_limit: options.output_limit,
+    let listener = listener::Args {
+        socket: Arc::new(reactor.register(mio::net::TcpListener::from_std(listener))?),
+        server: Arc::new(Server::new(&system, settings)),
+        reactor,
     };
-    tree::start(&system, args)?;
+    let supervisor = tree::start(&system, listener, options)?;
     println!("listening on {address}");
-    Ok(system.wait().wait()?)
+    // It ends when crashes come too fast, and then nobody accepts clients any more.
+    let down = system.monitor(supervisor.pid()).wait()?;
+    Err(format!("too many crashes: the supervisor gave up ({})", down.reason).into())
 }
 
 /// As many open files as we may have: a client is one. Redis does the same.

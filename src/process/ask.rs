@@ -158,7 +158,9 @@ impl<R> Drop for Answer<R> {
         // Dropped by the unwinding of its process: the reason is not known yet, so the answer waits
         // for the death.
         if std::thread::panicking() {
-            if let Some(cell) = here().and_then(|worker| worker.current()) {
+            let cell = here().and_then(|worker| worker.current());
+            // SAFETY: the running process's cell is alive.
+            if let Some(cell) = cell.filter(|cell| !unsafe { cell.as_ref() }.is_dead()) {
                 // SAFETY: this runs in the turn of that process; the right and the hold pass to its
                 // list, and every `Ask` answers by `fail`.
                 unsafe {

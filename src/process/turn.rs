@@ -16,7 +16,7 @@
 use std::any::Any;
 use std::ptr::{self, NonNull};
 
-use super::cell::{Cell, CellRef, Intake, Own, Step};
+use super::cell::{Cell, CellRef, Intake, Step};
 use super::cycle;
 use super::deliver::{Class, deliver, dropped, send_signal};
 use super::info;
@@ -238,23 +238,24 @@ unsafe fn line_up(worker: &Worker, cell: &Cell, mut intake: Intake) -> TakenIn {
             return TakenIn::Done;
         };
         // SAFETY: the list owned the node; a queued node's vtable is what it was made with.
-        if unsafe { (*node).vtable.kind } != Kind::Signal {
-            // SAFETY: ours.
-            unsafe { own.inbox.push_back(node) };
-            continue;
-        }
-        // SAFETY: as the caller promises; the node is a signal of ours.
-        match unsafe { act(worker, cell, own, node) } {
+        let acted = match unsafe { (*node).vtable.kind } {
+            // SAFETY: as the caller promises; the node is a signal of ours.
+            Kind::Signal => unsafe { act(worker, cell, node) },
+            _ => Acted::Message(node),
+        };
+        match acted {
             Acted::Gone => {}
-            // SAFETY: handed back to us.
-            Acted::Message(node) => unsafe { own.inbox.push_back(node) },
+            // SAFETY: as the caller promises, and taken anew, as `act` used it; the node is ours.
+            Acted::Message(node) => unsafe { cell.own().inbox.push_back(node) },
             Acted::Die(reason) => {
-                own.inbox.append(&mut intake.turned);
+                // SAFETY: as above.
+                unsafe { cell.own() }.inbox.append(&mut intake.turned);
                 return TakenIn::Die(reason);
             }
         }
     }
-    own.extra().intake = Some(intake);
+    // SAFETY: as above.
+    unsafe { cell.own() }.extra().intake = Some(intake);
     TakenIn::More
 }
 
@@ -278,7 +279,9 @@ enum Acted {
 ///
 /// # Safety
 /// As for [`turn`]; `node` is a signal node owned by the caller and handed over.
-unsafe fn act(worker: &Worker, cell: &Cell, own: &mut Own, node: *mut Node) -> Acted {
+unsafe fn act(worker: &Worker, cell: &Cell, node: *mut Node) -> Acted {
+    // SAFETY: as the caller promises; not used after a call that takes it anew.
+    let own = unsafe { cell.own() };
     // SAFETY: a signal node of ours; the reference is not used once the node is opened or changed.
     let content = unsafe { SystemNode::content(node) };
     if let Content::Signal(Signal::Exit {
@@ -377,7 +380,7 @@ unsafe fn answer_bell(worker: &Worker, cell: &Cell) -> Option<ExitReason> {
     while let Some((place, node)) = bounded.take_signal(from) {
         from = place + 1;
         // SAFETY: as the caller promises; the ring gave the node to us.
-        match unsafe { act(worker, cell, cell.own(), node) } {
+        match unsafe { act(worker, cell, node) } {
             Acted::Gone => {}
             Acted::Message(node) => bounded.put_back(place, node),
             Acted::Die(reason) => return Some(reason),
@@ -451,13 +454,13 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     let pid = cell.pid();
     // SAFETY: as the caller promises.
     let taken = unsafe { cell.die(reason.clone()) };
-    // SAFETY: as the caller promises.
-    let own = unsafe { cell.own() };
-    own.dead = true;
     // SAFETY: as the caller promises. Before the slot may have its next process.
     unsafe { cycle::resumed(core, cell) };
     worker.with_ids(|ids| core.table.remove(cell.id, cell.serial, ids));
 
+    // SAFETY: as the caller promises; here and below taken anew after foreign code ran.
+    let own = unsafe { cell.own() };
+    own.dead = true;
     let running = std::mem::replace(&mut own.current, ptr::null_mut());
     if !running.is_null() {
         let stage = own.stage;
@@ -487,8 +490,7 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     core.hooks.event(&event);
 
     // SAFETY: as the caller promises.
-    let own = unsafe { cell.own() };
-    if let Some(mut extra) = own.extra.take() {
+    if let Some(mut extra) = unsafe { cell.own() }.extra.take() {
         extra.alarm.cancel(core);
         extra.timeout.disarm(core);
         while let Some(node) = extra.held.pop_front() {
@@ -501,9 +503,11 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
                 ((*node).vtable.fail)(node, Some(&reason))
             });
         }
-        own.inbox.append(&mut extra.continues);
+        // SAFETY: as the caller promises.
+        let inbox = &mut unsafe { cell.own() }.inbox;
+        inbox.append(&mut extra.continues);
         if let Some(intake) = &mut extra.intake {
-            own.inbox.append(&mut intake.turned);
+            inbox.append(&mut intake.turned);
         }
         if let Some(number) = extra.root {
             core.remove_root(number, pid, &reason);
@@ -516,12 +520,15 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
             .is_some_and(|intake| !intake.stack.is_empty())
         {
             let intake = extra.intake.take();
-            own.extra().intake = intake;
+            // SAFETY: as the caller promises.
+            unsafe { cell.own() }.extra().intake = intake;
         }
     }
     // What arrived and was never taken in; a large batch is turned around as it is dropped.
     let mut stack = taken.stack();
     let mut rest = List::new();
+    // SAFETY: as the caller promises.
+    let own = unsafe { cell.own() };
     let at_once = if own.extra.is_some() {
         usize::MAX
     } else {
