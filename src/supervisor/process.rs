@@ -57,11 +57,9 @@ pub(crate) struct CountChildren;
 /// Starts the children a supervisor was built with.
 struct Boot(Vec<ChildSpec>);
 
-/// The attempt of that number can go on.
-pub(crate) struct Polled {
-    key: Key,
-    number: u64,
-}
+/// The attempt to start that child can go on. (An attempt that is over may leave one behind, which
+/// polls the next once too often.)
+pub(crate) struct Polled(Key);
 
 /// The stopping of that number has taken long enough.
 pub(crate) struct Deadline {
@@ -73,7 +71,6 @@ pub(crate) struct Deadline {
 pub(crate) struct Poke {
     supervisor: Recipient<Polled>,
     key: Key,
-    number: u64,
     sent: AtomicBool,
 }
 
@@ -86,9 +83,8 @@ impl Wake for Poke {
         // AcqRel, with the swap in `poll`: where a message is on its way already, what the waker's
         // thread did before is seen by the poll that the message brings.
         if !self.sent.swap(true, AcqRel) {
-            let (key, number) = (self.key, self.number);
             // Unbounded, so never refused.
-            let _ = self.supervisor.send(Polled { key, number });
+            let _ = self.supervisor.send(Polled(self.key));
         }
     }
 }
@@ -167,7 +163,7 @@ pub(crate) struct SupervisorProcess {
     queue: VecDeque<Request>,
     jobs: BTreeMap<u64, Job>,
     busy: Busy,
-    /// Numbers jobs, attempts and stoppings.
+    /// Numbers jobs and stoppings.
     next: u64,
     /// Answered when all children have been started; if that fails, by the process's end.
     started: Option<Answer<()>>,
@@ -182,22 +178,18 @@ impl SupervisorProcess {
         self.next
     }
 
-    /// Begins whatever has room.
+    /// Begins whatever has room, oldest first. What had none when it was passed over has none until
+    /// the end of the pass, as a job that begins frees at most what it took: so it is not overtaken.
     fn pump(&mut self, cx: &Cx) {
-        // What is passed over, so that nothing overtakes it.
-        let mut waiting = Busy::default();
         let mut place = 0;
-        while !self.ending && !self.busy.is_full() && !waiting.is_full() {
+        while !self.ending && !self.busy.is_full() {
             let Some(request) = self.queue.get(place) else {
                 return;
             };
             let scope = request.scope(self.strategy);
-            if !(self.busy.has_room_for(&scope) && waiting.has_room_for(&scope)) {
-                waiting.take(&scope);
+            if !self.busy.has_room_for(&scope) {
                 place += 1;
-                continue;
-            }
-            if let Some(request) = self.queue.remove(place) {
+            } else if let Some(request) = self.queue.remove(place) {
                 self.begin(cx, request, scope);
             }
         }
@@ -245,11 +237,6 @@ impl SupervisorProcess {
                     return self.give_up(cx, key, reason);
                 }
                 let group = self.strategy.group(key, self.children.keys());
-                for key in &group {
-                    if let Some(child) = self.children.get_mut(*key) {
-                        child.doomed = true;
-                    }
-                }
                 (group.clone(), group.into(), Why::Recover)
             }
         };
@@ -316,6 +303,7 @@ impl SupervisorProcess {
             return;
         };
         self.busy.release(&job.scope);
+        debug_assert!(!self.jobs.is_empty() || self.children.is_tidy());
         match job.why {
             Why::Boot => {
                 if let Some(started) = self.started.take() {
@@ -397,13 +385,11 @@ impl SupervisorProcess {
 
     /// Makes an attempt to start a child for a job. `None`: it is under way.
     fn start(&mut self, cx: &Cx, key: Key, job: u64) -> Option<Outcome> {
-        let number = self.number();
         let Some(child) = self.children.get_mut(key) else {
             // A temporary one, forgotten when its group was stopped.
             return Some(Outcome::Ignored);
         };
         child.job = job;
-        child.doomed = false;
         let started = Started::default();
         let starter = Starter::new(cx, child.spec.options(), &started);
         // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
@@ -412,11 +398,9 @@ impl SupervisorProcess {
         let poke = Arc::new(Poke {
             supervisor: cx.this().recipient(),
             key,
-            number,
             sent: AtomicBool::new(false),
         });
         child.state = State::Starting(Attempt {
-            number,
             future,
             waker: Waker::from(poke.clone()),
             poke,
@@ -567,12 +551,11 @@ impl SupervisorProcess {
         let State::Running(pid) = replace(&mut child.state, State::Stopped) else {
             return;
         };
-        let doomed = child.doomed;
         let fate = fate(child.spec.restart, &reason);
         self.children.forget_pid(pid);
         match fate {
-            // Its job finds it stopped. OTP: `shutdown/1` takes the exit out of the mailbox.
-            _ if doomed => {}
+            // If its group is being stopped just now, it is started with that, and no longer waits to
+            // be restarted when this comes up. OTP: `shutdown/1` takes the exit out of the mailbox.
             Fate::Restart => self.recover(key, reason),
             Fate::Keep | Fate::Forget => self.children.settle(key),
         }
@@ -732,16 +715,13 @@ impl HandleContinue<Boot> for SupervisorProcess {
 }
 
 impl HandleInfo<Polled> for SupervisorProcess {
-    async fn handle_info(&mut self, polled: Polled, cx: &mut Cx) {
-        let Some(child) = self.children.get_mut(polled.key) else {
+    async fn handle_info(&mut self, Polled(key): Polled, cx: &mut Cx) {
+        // Before the poll: a temporary child that has ended already is forgotten by it.
+        let Some(job) = self.children.get_mut(key).map(|child| child.job) else {
             return;
         };
-        let job = child.job;
-        if !matches!(&child.state, State::Starting(attempt) if attempt.number == polled.number) {
-            return;
-        }
-        if let Some(outcome) = self.poll(cx, polled.key) {
-            self.started(cx, polled.key, job, outcome);
+        if let Some(outcome) = self.poll(cx, key) {
+            self.started(cx, key, job, outcome);
             self.run(cx, job);
             self.pump(cx);
         }
