@@ -94,6 +94,19 @@ pub enum StartError {
     /// The system is shutting down, or has no room for another process.
     #[error("the system starts no more processes")]
     Refused,
+    /// A supervisor's child did not start; those started before it have been stopped again. OTP:
+    /// `{shutdown, {failed_to_start_child, Id, Reason}}`.
+    #[error("child `{id}` did not start")]
+    Child {
+        /// The id in the child's spec.
+        id: Arc<str>,
+        /// Why it did not start.
+        #[source]
+        error: Box<StartError>,
+    },
+    /// Two children of a supervisor have this id. OTP: `{duplicate_child_name, Id}`.
+    #[error("two children have the id `{0}`")]
+    DuplicateChild(Arc<str>),
     /// As [`CallError::WouldBlock`].
     #[error("cannot block here: this thread runs processes; use `.await`")]
     WouldBlock,
@@ -109,6 +122,26 @@ impl StartError {
             StartError::Init(reason) => reason,
             other => ExitReason::error(other),
         }
+    }
+
+    /// The error that `reason` was made of by [`into_reason`](Self::into_reason).
+    pub(crate) fn of(reason: ExitReason) -> Self {
+        match reason.downcast_ref::<StartError>() {
+            Some(error) => error.clone(),
+            None => StartError::Init(reason),
+        }
+    }
+}
+
+impl From<ExitReason> for StartError {
+    fn from(reason: ExitReason) -> Self {
+        StartError::Init(reason)
+    }
+}
+
+impl From<SpawnError> for StartError {
+    fn from(_: SpawnError) -> Self {
+        StartError::Refused
     }
 }
 
@@ -131,6 +164,9 @@ pub enum Error {
     /// A process was not spawned.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// A supervisor did not do what it was asked for.
+    #[error(transparent)]
+    Child(#[from] crate::supervisor::ChildError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::exit::ExitReason;
 use crate::process::node::Discard;
 use crate::process::pid::Pid;
+use crate::sync::Arc;
 
 /// A message that no handler got.
 #[derive(Clone, Debug)]
@@ -48,6 +49,16 @@ pub enum Event {
         /// The panic.
         reason: ExitReason,
     },
+    /// A supervisor ends because a child was to be restarted more often than its intensity allows.
+    /// OTP: `reached_max_restart_intensity`.
+    GaveUp {
+        /// The supervisor.
+        pid: Pid,
+        /// The id of the child.
+        child: Arc<str>,
+        /// Why the child ended, or failed to start, the last time.
+        reason: ExitReason,
+    },
     /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
     /// `long_schedule`). Reported once while it runs.
     LongHandler {
@@ -70,6 +81,11 @@ impl fmt::Display for Event {
             Event::PanicWhileEnding { pid, reason } => {
                 write!(f, "{pid} panicked again while it ended: {}", Capped(reason))
             }
+            Event::GaveUp { pid, child, reason } => write!(
+                f,
+                "{pid} gives up: its child `{child}` ended too often, the last time of: {}",
+                Capped(reason)
+            ),
             Event::LongHandler {
                 pid,
                 message,
@@ -145,7 +161,9 @@ impl Hooks {
                     Event::Exited { reason, .. } => {
                         matches!(reason, ExitReason::Panic(_) | ExitReason::Error(_))
                     }
-                    Event::PanicWhileEnding { .. } | Event::LongHandler { .. } => true,
+                    Event::PanicWhileEnding { .. }
+                    | Event::GaveUp { .. }
+                    | Event::LongHandler { .. } => true,
                 };
                 if trouble {
                     eprintln!("noex: {event}");

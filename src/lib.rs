@@ -18,6 +18,8 @@ mod receive;
 mod registry;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod sched;
+#[cfg(not(all(test, loom)))]
+mod supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code))]
 mod sync;
 #[cfg(not(all(test, loom)))]
@@ -51,7 +53,12 @@ mod exports {
     pub use crate::sched::manual::{Budget, Driver, Tick};
     pub use crate::sched::stats::Stats;
     pub use crate::sched::timers::TimerRef;
-    pub use crate::system::{Builder, Ended, Handle, Shutdown, System};
+    pub use crate::supervisor::{
+        ChildCounts, ChildError, ChildInfo, ChildKind, ChildPid, ChildRequest, ChildSpec,
+        ChildStatus, Restart, Shutdown, Starter, Strategy, Supervisor, SupervisorRef,
+        SupervisorStart,
+    };
+    pub use crate::system::{Builder, Ended, Handle, ShuttingDown, System};
 }
 #[cfg(not(all(test, loom)))]
 pub use exports::*;
@@ -60,7 +67,8 @@ pub use exports::*;
 #[cfg(not(all(test, loom)))]
 pub mod prelude {
     pub use crate::{
-        Context, ExitReason, GenServer, HandleCall, HandleCast, HandleContinue, HandleInfo,
-        HandleRequest, InitStop, Named, Pid, ServerOptions, ServerRef, System,
+        ChildSpec, Context, ExitReason, GenServer, HandleCall, HandleCast, HandleContinue,
+        HandleInfo, HandleRequest, InitStop, Named, Pid, Restart, ServerOptions, ServerRef,
+        Shutdown, Strategy, Supervisor, SupervisorRef, System,
     };
 }

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use crate::error::SpawnError;
+use crate::error::{SpawnError, StartError};
 use crate::exit::ExitReason;
 use crate::gen_server::{AnyMessage, Recipient};
 use crate::process::call::{note_other_wait, own_turn};
@@ -21,14 +21,14 @@ use crate::process::envelope;
 use crate::process::node::Kind;
 use crate::process::pid::MonitorRef;
 use crate::process::signal::{Content, Down, Exit, Notice, SystemNode};
-use crate::process::spawn::{SpawnOptions, Ties, make};
+use crate::process::spawn::{SpawnOptions, Ties, Unborn, make};
 use crate::process::waker;
 use crate::sched::core::CoreRef;
 use crate::sched::stats::Count;
 use crate::sched::timers;
 use crate::sched::worker::{Worker, here};
-use crate::sync::UnsafeCell;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{Arc, UnsafeCell};
 
 /// What a process that receives by itself finds in its mailbox.
 #[derive(Debug)]
@@ -537,6 +537,34 @@ where
     )
 }
 
+/// As [`spawn`], under a name before it runs.
+pub(crate) fn spawn_named<M, F, R>(
+    core: &CoreRef,
+    options: &SpawnOptions,
+    ties: Ties,
+    name: Option<&Arc<str>>,
+    run: impl FnOnce(Inbox<M>) -> F + 'static,
+) -> Result<Recipient<M>, StartError>
+where
+    M: Send + 'static,
+    F: Future<Output = R> + 'static,
+    R: IntoExit,
+{
+    let process = Running {
+        state: State::New(Some(run)),
+        message: PhantomData,
+    };
+    let unborn = conceive(core, options, ties, process)?;
+    if let Some(name) = name {
+        if let Err(holder) = core.names.register(core, name, unborn.cell().pid()) {
+            unborn.abandon();
+            return Err(StartError::AlreadyStarted(holder));
+        }
+    }
+    // SAFETY: the process takes plain messages of that type.
+    Ok(unsafe { Recipient::new(unborn.bear(), envelope::plain::<M>) })
+}
+
 /// Starts a process that receives by itself. The caller vouches for `Send`, unless it is local.
 pub(crate) fn spawn_process<P: Process>(
     core: &CoreRef,
@@ -544,6 +572,20 @@ pub(crate) fn spawn_process<P: Process>(
     ties: Ties,
     process: P,
 ) -> Result<(Recipient<P::Message>, Option<MonitorRef>), SpawnError> {
+    let unborn = conceive(core, options, ties, process)?;
+    let monitor = unborn.monitor;
+    // SAFETY: the process takes plain messages of that type.
+    let recipient = unsafe { Recipient::new(unborn.bear(), envelope::plain::<P::Message>) };
+    Ok((recipient, monitor))
+}
+
+/// Makes the process, which does not run yet.
+pub(crate) fn conceive<P: Process>(
+    core: &CoreRef,
+    options: &SpawnOptions,
+    ties: Ties,
+    process: P,
+) -> Result<Unborn, SpawnError> {
     let body = ReceiverBody {
         process: UnsafeCell::new(process),
         inbox: UnsafeCell::new(None),
@@ -559,9 +601,5 @@ pub(crate) fn spawn_process<P: Process>(
             None,
         )
     };
-    let unborn = unborn.map_err(|_| SpawnError)?;
-    let monitor = unborn.monitor;
-    // SAFETY: the process takes plain messages of that type.
-    let recipient = unsafe { Recipient::new(unborn.bear(), envelope::plain::<P::Message>) };
-    Ok((recipient, monitor))
+    unborn.map_err(|_| SpawnError)
 }

@@ -294,7 +294,7 @@ fn commands_are_answered_as_redis_answers_them() {
         compare(&redis, &script);
     }
     for words in [
-        &[&vec![b'x'; 200][..], &vec![b'y'; 200]][..],
+        &[&[b'x'; 200][..], &[b'y'; 200]][..],
         &[b"x", &[b'y'; 100], &[b'z'; 100], b"w"],
         &[b"x", &[b'y'; 121], &[b'z'; 100]],
         &[&b"a"[..]; 70],

@@ -10,6 +10,7 @@ A key-value server that speaks the protocol of Redis, on 127.0.0.1.
   --shards N           how many servers share the keys [one for each scheduler thread]
   --schedulers N       how many threads run them [one for each core]
   --output-limit BYTES how much a subscriber may be behind before it is disconnected [33554432]
+  --restarts N         how many crashes a second are put up with [1000]
   --help               this
 ";
 
@@ -19,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) shards: usize,
     pub(crate) schedulers: usize,
     pub(crate) output_limit: usize,
+    /// The default of a supervisor, 3 in 5 s, would let anybody who may say `DEBUG PANIC` end us.
+    pub(crate) restarts: u32,
     pub(crate) help: bool,
 }
 
@@ -35,6 +38,7 @@ impl Options {
             shards: 0,
             schedulers: 0,
             output_limit: 32 * 1024 * 1024,
+            restarts: 1000,
             help: false,
         };
         while let Some(arg) = parser.next()? {
@@ -43,6 +47,7 @@ impl Options {
                 Long("shards") => shards = Some(parser.value()?.parse::<NonZero<usize>>()?),
                 Long("schedulers") => schedulers = parser.value()?.parse()?,
                 Long("output-limit") => options.output_limit = parser.value()?.parse()?,
+                Long("restarts") => options.restarts = parser.value()?.parse()?,
                 Long("help") | Short('h') => options.help = true,
                 other => return Err(other.unexpected()),
             }

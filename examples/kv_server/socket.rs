@@ -1,48 +1,41 @@
-//! A connection's socket, for a process to wait on.
+//! A client's socket, for a process to wait on.
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
+use std::sync::Arc;
 
-use async_io::Async;
+use mio::net::TcpStream;
 
-pub(crate) struct Socket(Async<TcpStream>);
+use crate::reactor::{Reactor, Registered};
+
+pub(crate) struct Socket(Registered<TcpStream>);
 
 impl Socket {
-    pub(crate) fn new(stream: Async<TcpStream>) -> io::Result<Socket> {
+    pub(crate) fn new(stream: TcpStream, reactor: &Arc<Reactor>) -> io::Result<Socket> {
         // Replies go out in one piece: there is nothing to gather.
-        stream.get_ref().set_nodelay(true)?;
-        Ok(Socket(stream))
+        stream.set_nodelay(true)?;
+        Ok(Socket(reactor.register(stream)?))
     }
 
-    /// Waits until there is something to read, or the end.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.poll_readable(cx)).await
+    /// Waits until there may be something to read, or the end.
+    pub(crate) async fn readable(&self) {
+        self.0.source.readable().await;
     }
 
     /// Reads what is there. `None`: nothing. 0: the end.
+    ///
+    /// Unless it fills `space` there is no more, and what comes later makes it readable.
     pub(crate) fn read(&self, space: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            match self.0.get_ref().read(space) {
-                Ok(count) => return Ok(Some(count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        attempt(|| (&self.0.io).read(space))
     }
 
     /// Writes all of `bytes`, waiting for room as often as need be.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.0.get_ref().write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    poll_fn(|cx| self.0.poll_writable(cx)).await?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match attempt(|| (&self.0.io).write(bytes))? {
+                Some(0) => return Err(ErrorKind::WriteZero.into()),
+                Some(count) => bytes = &bytes[count..],
+                None => self.0.source.writable().await,
             }
         }
         Ok(())
@@ -50,6 +43,18 @@ impl Socket {
 
     /// Tells the client that nothing more comes.
     pub(crate) fn finish(&self) -> io::Result<()> {
-        self.0.get_ref().shutdown(Shutdown::Write)
+        self.0.io.shutdown(Shutdown::Write)
+    }
+}
+
+/// `None`: it would block.
+pub(crate) fn attempt<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+    loop {
+        match operation() {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

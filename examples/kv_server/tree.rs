@@ -1,98 +1,43 @@
-//! Who watches over whom.
+//! Who is started, in which order, and who starts it again.
 
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::time::Duration;
 
-use async_io::Async;
 use noex::prelude::*;
-use noex::{Error, Exit, StartError};
+use noex::{Error, SupervisorRef};
 
 use crate::hub::Hub;
-use crate::listener::Listener;
-use crate::server::{HUB, Server, shard_name};
+use crate::listener::{self, Listener};
+use crate::options::Options;
+use crate::reactor::Poller;
+use crate::server::{HUB, shard_name};
 use crate::shard::Shard;
 
-pub(crate) struct Tree {
-    args: Args,
-    children: Vec<(Pid, Child)>,
-}
-
-#[derive(Clone, Copy)]
-enum Child {
-    Shard(usize),
-    Hub,
-    Listener,
-}
-
-#[derive(Clone)]
-pub(crate) struct Args {
-    pub(crate) server: Arc<Server>,
-    pub(crate) socket: Arc<Async<TcpListener>>,
-    pub(crate) output_limit: usize,
-}
-
-impl GenServer for Tree {
-    type Args = Args;
-
-    async fn init(args: Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
-        cx.trap_exit(true);
-        let shards = (0..args.server.settings.shards).map(Child::Shard);
-        let mut tree = Tree {
-            args,
-            children: Vec::new(),
-        };
-        for child in shards.chain([Child::Hub, Child::Listener]) {
-            let pid = tree
-                .start(child, cx)
-                .await
-                .map_err(StartError::into_reason)?;
-            tree.children.push((pid, child));
-        }
-        Ok(tree)
-    }
-
-    async fn handle_exit(&mut self, exit: Exit, cx: &mut Context<Self>) {
-        let Some(at) = self
-            .children
-            .iter()
-            .position(|(pid, _)| Some(*pid) == exit.from)
-        else {
-            return;
-        };
-        let (_, child) = self.children[at];
-        match self.start(child, cx).await {
-            Ok(pid) => self.children[at].0 = pid,
-            Err(error) => cx.stop(error.into_reason()),
-        }
-    }
-}
-
-impl Tree {
-    async fn start(&self, child: Child, cx: &Context<Self>) -> Result<Pid, StartError> {
-        let Args {
-            server,
-            socket,
-            output_limit,
-        } = self.args.clone();
-        let named = |name: &str| ServerOptions::new().name(name);
-        Ok(match child {
-            Child::Shard(index) => {
-                let starts = server.counters.starts[index].clone();
-                cx.start_link_with::<Shard>(starts, named(&shard_name(index)))
-                    .await?
-                    .pid()
-            }
-            Child::Hub => cx
-                .start_link_with::<Hub>(output_limit, named(HUB))
-                .await?
-                .pid(),
-            Child::Listener => cx.start_link::<Listener>((socket, server)).await?.pid(),
-        })
-    }
-}
-
-/// Starts everything.
-pub(crate) fn start(system: &System, args: Args) -> Result<(), Error> {
-    system.start::<Tree>(args).wait()?;
-    Ok(())
+/// Starts everything, clients last. Each of them crashes alone: nobody keeps a reference to another
+/// that its restart would make stale, but a name.
+///
+/// # Errors
+/// One of them did not start.
+pub(crate) fn start(
+    system: &System,
+    listener: listener::Args,
+    options: &Options,
+) -> Result<SupervisorRef, Error> {
+    let starts = &listener.server.counters.starts;
+    let shards = starts.iter().enumerate().map(|(index, starts)| {
+        let name = shard_name(index);
+        ChildSpec::server::<Shard>(name.as_str(), starts.clone()).name(name.as_str())
+    });
+    let supervisor = Supervisor::new(Strategy::OneForOne)
+        .intensity(options.restarts)
+        .period(Duration::from_secs(1))
+        .children(shards)
+        .child(ChildSpec::server::<Hub>("hub", options.output_limit).name(HUB))
+        .child(ChildSpec::server::<Poller>(
+            "poller",
+            listener.reactor.clone(),
+        ))
+        .child(ChildSpec::server::<Listener>("listener", listener))
+        .start(system)
+        .wait()?;
+    Ok(supervisor)
 }

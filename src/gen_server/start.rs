@@ -102,6 +102,16 @@ impl<S: GenServer> Start<S> {
         self.cell.as_ref().map(|cell| cell.pid())
     }
 
+    /// The server, whose `init` may not be done; the error, if there is none.
+    pub(crate) fn launched(self) -> Result<ServerRef<S>, StartError> {
+        match (self.refused, self.cell) {
+            (Some(error), _) => Err(error),
+            // SAFETY: the cell was made with a `ServerBody<S>`.
+            (None, Some(cell)) => Ok(unsafe { ServerRef::from_cell(cell) }),
+            (None, None) => Err(StartError::Refused),
+        }
+    }
+
     fn finish(
         &mut self,
         answer: Result<Result<(), StartError>, CallError>,

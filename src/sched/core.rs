@@ -66,8 +66,6 @@ pub(crate) struct Remote {
     pub(crate) message: AtomicPtr<NodeVtable>,
     /// The thread has left its loop for good.
     pub(crate) ended: AtomicBool,
-    /// The thread does not sleep.
-    pub(crate) awake: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -81,7 +79,6 @@ impl Remote {
             running: AtomicU64::new(0),
             message: AtomicPtr::new(std::ptr::null_mut()),
             ended: AtomicBool::new(false),
-            awake: AtomicBool::new(true),
             counters: Counters::default(),
         }
     }
@@ -217,10 +214,11 @@ impl Core {
     /// Queues a process from a thread that is none of this system's.
     #[cold]
     pub(crate) fn inject(&self, cell: &Cell) {
-        self.injectors[lane(cell.fixed.priority)].push(Job::new(cell));
+        let injector = &self.injectors[lane(cell.fixed.priority)];
+        injector.push(Job::new(cell));
         match &self.manual {
             Some(manual) => manual.ring(),
-            None => self.idle.notify_from_outside(),
+            None => self.idle.notify_from_outside(|| !injector.is_empty()),
         }
     }
 

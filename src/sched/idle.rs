@@ -207,13 +207,14 @@ impl Idle {
     /// [`notify`](Self::notify) for a thread outside the scheduler: where a scheduler thread is awake
     /// that will be out of work in a moment, it is left to find the new work itself. Waking another
     /// costs the caller more than that moment, and in an exchange of calls the two would take turns
-    /// at being woken.
+    /// at being woken. `waits` tells whether what was pushed still waits: once somebody has taken it
+    /// there is nothing to wake anybody for.
     #[inline]
-    pub(crate) fn notify_from_outside(&self) {
+    pub(crate) fn notify_from_outside(&self, waits: impl Fn() -> bool) {
         fence(SeqCst);
         let mut summary = self.shared.summary.load(Relaxed);
         for _ in 0..PATIENCE {
-            if !self.needs_waking(summary) {
+            if !self.needs_waking(summary) || !waits() {
                 return;
             }
             if sleepers(summary) == self.threads {
@@ -418,8 +419,7 @@ impl Idle {
         }
     }
 
-    /// How many threads are asleep just now.
-    #[cfg(test)]
+    /// How many threads are asleep just now. (One that spins before it parks is not.)
     pub(crate) fn asleep(&self) -> usize {
         sleepers(self.shared.summary.load(Relaxed)) as usize
     }

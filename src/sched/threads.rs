@@ -5,7 +5,7 @@ use super::idle::{Outlook, Search, Woken};
 use super::worker::{Job, Worker};
 use crate::process::turn;
 use crate::sync::Deque;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Release};
 
 /// How many due timers are fired between two turns.
 const TIMERS: usize = 512;
@@ -74,10 +74,7 @@ fn search(worker: &Worker, core: &Core) -> Option<Job> {
 
 fn sleep(view: &mut View<'_>, search: Option<Search>) -> Woken {
     let (worker, core) = (view.worker, view.core);
-    // Relaxed: `Watch::stir` has the fence; falling asleep needs none, it only spares a look.
-    worker.remote().awake.store(false, Relaxed);
     let woken = core.idle.sleep(worker.index(), search, view);
-    worker.remote().awake.store(true, Relaxed);
     core.watch.stir();
     woken
 }

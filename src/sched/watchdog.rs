@@ -37,8 +37,7 @@ fn main(core: &Core) {
         .collect();
     while core.state.load(Acquire) != STOPPED {
         core.watch.pause(LOOK, || {
-            core.remotes.iter().any(|remote| remote.awake.load(Relaxed))
-                || core.state.load(Acquire) == STOPPED
+            core.idle.asleep() < core.remotes.len() || core.state.load(Acquire) == STOPPED
         });
         for (index, seen) in seen.iter_mut().enumerate() {
             look(core, index, seen);

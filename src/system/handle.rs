@@ -45,7 +45,7 @@ impl Handle {
 
     /// What is started from outside is a child of the system's root; from inside a process it is
     /// nobody's.
-    fn ties() -> Ties {
+    pub(crate) fn ties() -> Ties {
         Ties {
             root: !must_not_block(),
             ..Ties::default()
@@ -131,7 +131,8 @@ impl Handle {
         self.core.names.lookup(&self.core, name)
     }
 
-    /// Gives `name` to a live process. OTP: `register/2`.
+    /// Gives `name` to a live process, which may have several. Again to the same one: nothing changes
+    /// (OTP: `badarg` in both cases). OTP: `register/2`.
     ///
     /// # Errors
     /// The live process that has the name; or `pid` itself, if it is dead.
@@ -139,15 +140,12 @@ impl Handle {
         if !self.is_alive(pid) {
             return Err(pid);
         }
-        self.core.names.register(&self.core, name, pid)
+        self.core.names.register(&self.core, &name.into(), pid)
     }
 
     /// Takes a name back; the live process that had it. OTP: `unregister/1`.
     pub fn unregister(&self, name: &str) -> Option<Pid> {
-        self.core
-            .names
-            .unregister(name)
-            .filter(|pid| self.is_alive(*pid))
+        self.core.names.unregister(&self.core, name)
     }
 
     /// All names of live processes, sorted. OTP: `registered/0`.

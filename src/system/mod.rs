@@ -6,7 +6,7 @@ pub(crate) mod stop;
 
 pub use self::builder::Builder;
 pub use self::handle::Handle;
-pub use self::stop::{Ended, Shutdown};
+pub use self::stop::{Ended, ShuttingDown};
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -78,14 +78,14 @@ impl System {
     /// Ends the system in order: what was started from outside is stopped, last first, each as by its
     /// parent, with [`ExitReason::Shutdown`](crate::ExitReason); then all other processes; then
     /// timers, pools and threads. As [`shutdown_within`](Self::shutdown_within) 30 seconds.
-    pub fn shutdown(&self) -> Shutdown {
+    pub fn shutdown(&self) -> ShuttingDown {
         self.shutdown_within(Duration::from_secs(30))
     }
 
     /// As [`shutdown`](Self::shutdown); what has not stopped after `deadline` is killed. A process
     /// that is still inside a handler after that is [`ShutdownError::Stuck`](crate::ShutdownError),
     /// and its thread is abandoned.
-    pub fn shutdown_within(&self, deadline: Duration) -> Shutdown {
+    pub fn shutdown_within(&self, deadline: Duration) -> ShuttingDown {
         stop::shutdown(self.handle.core(), deadline)
     }
 

@@ -24,11 +24,11 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A shutdown under way: [`System::shutdown`](crate::System::shutdown).
 #[must_use = "the system is shutting down; whether it is done is not looked at"]
 #[derive(Debug)]
-pub struct Shutdown {
+pub struct ShuttingDown {
     call: Call<Result<(), ShutdownError>>,
 }
 
-waits!(Shutdown, Result<(), Error>, |_: &mut Shutdown, answer: Result<Result<(), ShutdownError>, CallError>| {
+waits!(ShuttingDown, Result<(), Error>, |_: &mut ShuttingDown, answer: Result<Result<(), ShutdownError>, CallError>| {
     match answer {
         Ok(result) => result.map_err(Error::from),
         Err(CallError::WouldBlock) => Err(ShutdownError::WouldBlock.into()),
@@ -81,7 +81,7 @@ pub(crate) fn tell_ended(
 }
 
 /// Starts the shutdown: it is itself a process, of high priority so that it gets its turn.
-pub(crate) fn shutdown(core: &CoreRef, deadline: Duration) -> Shutdown {
+pub(crate) fn shutdown(core: &CoreRef, deadline: Duration) -> ShuttingDown {
     let (answer, pending) = question();
     let first = core
         .state
@@ -89,7 +89,7 @@ pub(crate) fn shutdown(core: &CoreRef, deadline: Duration) -> Shutdown {
         .is_ok();
     if !first && core.state.load(Acquire) == STOPPED {
         answer.send(Ok(Ok(())));
-        return Shutdown {
+        return ShuttingDown {
             call: Call::new(core, pending, None),
         };
     }
@@ -100,7 +100,7 @@ pub(crate) fn shutdown(core: &CoreRef, deadline: Duration) -> Shutdown {
     // Refused only by a system that is stopped, and then the answer is dropped: `NoReply`, which
     // counts as done.
     drop(spawned);
-    Shutdown {
+    ShuttingDown {
         call: Call::new(core, pending, None),
     }
 }
@@ -279,7 +279,7 @@ pub(crate) fn reap_all(core: &CoreRef, worker: &Worker) {
 impl Handle {
     /// Starts the orderly end of the system, as [`System::shutdown`](crate::System::shutdown) does.
     /// A process that awaits this is stopped itself before it is done.
-    pub fn shutdown(&self) -> Shutdown {
+    pub fn shutdown(&self) -> ShuttingDown {
         shutdown(self.core(), Duration::from_secs(30))
     }
 }

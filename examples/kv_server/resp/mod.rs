@@ -6,7 +6,7 @@
 //!   *2\r\n$3\r\nGET\r\n$1\r\nk\r\n          GET "k"\r\n
 //! ```
 //! Requests may follow each other without waiting for replies. A client that breaks the framing
-//! gets a [`ProtocolError`] and is cut off, since nothing after it can be read with any confidence.
+//! gets a [`ProtocolError`](parser::ProtocolError) and is cut off, since nothing after it can be read with any confidence.
 //!
 //! # Departures from Redis 7.0
 //! - A limit on a line holds for any line. Redis looks at it only when a read ends in the middle
@@ -20,7 +20,7 @@ mod reply;
 
 use std::sync::Arc;
 
-pub(crate) use parser::{Limits, Parser, ProtocolError, Request};
+pub(crate) use parser::{Limits, Parser, Request};
 pub(crate) use reply::{Proto, Reply, decimal};
 
 /// A key, a value, a channel or a message: any bytes, shared and not copied between processes.

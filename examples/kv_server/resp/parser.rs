@@ -222,6 +222,7 @@ impl Parser {
     }
 
     /// Whether a part of a request has arrived and waits for the rest.
+    #[cfg(test)]
     pub(crate) fn is_midway(&self) -> bool {
         match self.state {
             State::Complete => self.begin + self.parsed < self.end,
@@ -230,6 +231,7 @@ impl Parser {
     }
 
     /// Bytes of memory held.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.buf.capacity() + self.args.capacity() * size_of::<Range<usize>>()
     }
