@@ -14,7 +14,7 @@ use std::time::Duration;
 use noex::prelude::*;
 use noex::{
     Budget, CallError, Down, Driver, Exit, HandleRequest, Inbox, MailboxPolicy, Overflow, Process,
-    Received, ReplyTo, SpawnOptions, StartError, Tick,
+    Received, Recipient, ReplyTo, SpawnOptions, StartError, Tick,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -772,6 +772,38 @@ fn miri_a_drop_that_panics_takes_nothing_with_it() {
         queued.wait(),
         Err(CallError::Exited(ExitReason::Panic(_)))
     ));
+}
+
+/// A right to answer, in a message that panics as it is thrown away.
+struct Forwarded(Bomb, #[allow(dead_code)] ReplyTo<String>);
+struct Forward(Recipient<Forwarded>);
+impl HandleRequest<Forward> for Server {
+    type Reply = String;
+    async fn handle_request(&mut self, to: Forward, reply: ReplyTo<String>, _: &mut Context<Self>) {
+        to.0.send(Forwarded(Bomb, reply)).unwrap();
+    }
+}
+
+#[test]
+fn miri_a_right_to_answer_that_is_lost_to_a_panic_is_answered() {
+    let (system, driver) = manual();
+    let server = start(&system);
+    let passing_over = system.spawn(|mut inbox: Inbox<Forwarded>| async move {
+        inbox.recv_match(|_| false).await;
+    });
+    let asleep = system.spawn(|inbox: Inbox<Forwarded>| async move {
+        inbox.sleep(SECOND).await;
+    });
+    for receiver in [passing_over.unwrap(), asleep.unwrap()] {
+        driver.run_until_idle();
+        let in_time = server.call(Forward(receiver.clone()));
+        driver.run_until_idle();
+        system.exit(receiver.pid(), ExitReason::Kill);
+        let too_late = server.call(Forward(receiver));
+        driver.run_until_idle();
+        assert_eq!(in_time.wait(), Err(CallError::Exited(ExitReason::Killed)));
+        assert_eq!(too_late.wait(), Err(CallError::NoReply));
+    }
 }
 
 #[test]
