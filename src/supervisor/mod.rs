@@ -13,7 +13,8 @@
 //! | `starter` | [`Starter`]: how a start function starts processes as the supervisor |
 //! | `strategy` | what a supervisor decides: pure functions |
 //! | `children` | the children and the state of each |
-//! | `process` | the process: which carries out what was decided |
+//! | `process` | the process: its messages, and how it ends |
+//! | `jobs` | what it has to do, and in which order |
 //! | `handle` | [`SupervisorRef`], and the futures of its answers |
 //!
 //! # Rules
@@ -40,6 +41,7 @@
 
 mod children;
 mod handle;
+mod jobs;
 mod process;
 mod spec;
 mod starter;
