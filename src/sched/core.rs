@@ -280,7 +280,7 @@ impl Core {
     pub(crate) fn remove_root(&self, number: u64, pid: Pid, reason: &ExitReason) {
         let mut roots = self.roots.lock();
         roots.live.remove(&number);
-        if !reason.is_abnormal() || roots.failure.is_some() || roots.stopping {
+        if reason.is_normal() || roots.failure.is_some() || roots.stopping {
             return;
         }
         roots.failure = Some((pid, reason.clone()));

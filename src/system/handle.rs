@@ -55,7 +55,7 @@ impl Handle {
     /// Starts a server. Ready when its `init` is done. OTP: `gen_server:start/3`.
     ///
     /// Started from outside any process it is a child of the system's root: it is stopped in order at
-    /// shutdown, and its abnormal end is what [`System::wait`](crate::System::wait) returns.
+    /// shutdown, and an end that is not `Normal` is what [`System::wait`](crate::System::wait) returns.
     pub fn start<S: GenServer>(&self, args: S::Args) -> Start<S> {
         self.start_with(args, ServerOptions::new())
     }

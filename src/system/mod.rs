@@ -89,8 +89,8 @@ impl System {
         stop::shutdown(self.handle.core(), deadline)
     }
 
-    /// Waits until the system ends, or until something that was started from outside ends
-    /// abnormally, and says which.
+    /// Waits until the system ends, or until something that was started from outside ends by itself
+    /// with any reason but `Normal` (a supervisor that gives up ends with `Shutdown`), and says why.
     pub fn wait(&self) -> Ended {
         stop::ended(self.handle.core())
     }
