@@ -120,9 +120,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let frames = seconds * 60;
     for n in 0..frames {
-        // One actor in twenty gets the frame's input; what they say to each other comes on top.
-        let group = n as usize % 20;
-        for actor in cast.iter().skip(group).step_by(20) {
+        // One actor in fifty gets the frame's input; what they say to each other comes on top.
+        let group = n as usize % 50;
+        for actor in cast.iter().skip(group).step_by(50) {
             actor.cast(Frame(frame.as_secs_f32()))?;
         }
         let begin = Instant::now();

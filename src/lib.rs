@@ -1,4 +1,46 @@
-//! Erlang/OTP as a Rust library, on a scheduler of its own.
+//! Erlang/OTP as a Rust library, on a scheduler of its own: servers with state that survives
+//! crashes, supervised, with compile-time typed messages and without an async runtime.
+//!
+//! ```
+//! use noex::prelude::*;
+//!
+//! struct Counter(i64);
+//! struct Get;
+//! struct Add(i64);
+//!
+//! impl GenServer for Counter {
+//!     type Args = i64;
+//!     async fn init(start: i64, _cx: &mut Context<Self>) -> Result<Self, InitStop> {
+//!         Ok(Counter(start))
+//!     }
+//! }
+//! impl HandleCall<Get> for Counter {
+//!     type Reply = i64;
+//!     async fn handle_call(&mut self, _: Get, _cx: &mut Context<Self>) -> i64 {
+//!         self.0
+//!     }
+//! }
+//! impl HandleCast<Add> for Counter {
+//!     async fn handle_cast(&mut self, Add(n): Add, _cx: &mut Context<Self>) {
+//!         self.0 += n
+//!     }
+//! }
+//!
+//! let system = System::new()?;
+//! let counter = system.start::<Counter>(40).wait()?;
+//! counter.cast(Add(2))?;
+//! assert_eq!(counter.call(Get).wait()?, 42);
+//! # Ok::<(), noex::Error>(())
+//! ```
+//!
+//! | to | see |
+//! | --- | --- |
+//! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
+//! | keep it running | [`Supervisor`], [`ChildSpec`] |
+//! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
+//! | write a process that receives by itself | [`Inbox`], [`Process`] |
+//! | link, monitor, set timers | [`ProcessContext`] |
+//! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
 
 #[cfg(not(all(test, loom)))]
 mod destination;
@@ -72,3 +114,11 @@ pub mod prelude {
         Shutdown, Strategy, Supervisor, SupervisorRef, System,
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/supervisor.md")]
+struct SupervisorGuide;
