@@ -137,6 +137,10 @@ pub struct Inbox<M> {
     message: PhantomData<fn() -> M>,
 }
 
+// SAFETY: a shared reference gives access to the context alone, which checks each use; the saved
+// messages are reached through `&mut` only (but for their number).
+unsafe impl<M: Send> Sync for Inbox<M> {}
+
 impl<M> std::fmt::Debug for Inbox<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox")

@@ -586,18 +586,19 @@ fn a_client_that_does_not_read_its_replies_is_not_read_from() {
     lazy.send(&request(&[b"SET", b"k", &value]));
     lazy.expect(b"+OK\r\n");
     let before = server.memory();
-    let requests = 500;
+    let requests = 1000;
     let mut writer = Client {
         stream: lazy.stream.try_clone().expect("a socket"),
     };
     let writing = thread::spawn(move || writer.send(&b"GET k\r\n".repeat(requests)));
-    // Others are served, and half a gigabyte of replies is not made in advance.
+    // Others are served, and a gigabyte of replies is not made in advance.
     let mut other = server.connect();
     for _ in 0..2000 {
         assert_eq!(other.ask("INCR n").split_at(1).0, ":");
     }
     let more = server.memory().saturating_sub(before);
-    assert!(more < 100_000, "{more} kB more");
+    // A sanitizer keeps what was freed for a while; without one it is two megabytes.
+    assert!(more < 400_000, "{more} kB more");
     let reply = [b"$1000000\r\n", &value[..], b"\r\n"].concat();
     for _ in 0..requests {
         lazy.expect(&reply);

@@ -394,10 +394,30 @@ fn a_failed_start_link_returns_the_error_and_delivers_the_exit() {
             let Received::Exit(exit) = inbox.recv().await else {
                 panic!("an exit")
             };
-            let _ = send.send((pid == exit.from, exit.reason == error.into_reason()));
+            let told = exit.reason.downcast_ref() == Some(&error);
+            let _ = send.send((pid == exit.from, told));
         };
         world.system.spawn(run).unwrap();
-        assert!(world.next(&told).0);
+        assert_eq!(world.next(&told), (true, true));
+    });
+}
+
+#[test]
+fn a_supervisor_that_does_not_start_in_time_is_killed_with_what_it_started() {
+    everywhere(|world| {
+        let life = world.life();
+        let children = [life.child("a"), life.conduct("b", Conduct::HangInInit)];
+        let start = Supervisor::new(Strategy::OneForOne).children(children);
+        let start = start.start(&world.system);
+        let sup = start.pid().unwrap();
+        life.expect(world, &ups("a"));
+        let a = world.pid("a");
+        let error = start.wait_timeout(Duration::ZERO).unwrap_err();
+        assert_eq!(error, StartError::Timeout);
+        for pid in [sup, a] {
+            world.wait_for_end(pid);
+        }
+        world.until(|| world.system.registered().is_empty());
     });
 }
 
@@ -682,6 +702,37 @@ fn a_child_that_hangs_in_terminate_is_killed_at_its_deadline_and_keeps_nobody_wa
 }
 
 #[test]
+fn a_child_that_is_being_stopped_gets_no_more_time_when_its_supervisor_is_stopped_too() {
+    in_virtual_time(|world| {
+        let life = world.life();
+        let hangs = life
+            .conduct("a", Conduct::HangInTerminate)
+            .shutdown(Shutdown::Timeout(3 * SECOND));
+        let sup = world.start(Supervisor::new(Strategy::OneForOne).child(hangs));
+        let terminated = sup.terminate_child("a");
+        world.advance(2 * SECOND);
+        let mut stop = sup.stop(ExitReason::Normal);
+        world.advance(SECOND - Duration::from_millis(1));
+        assert!(world.poll(&mut stop).is_none());
+        world.advance(Duration::from_millis(1));
+        assert_eq!(world.poll(&mut stop), Some(Ok(())));
+        let gone = ChildError::Call(CallError::Exited(ExitReason::Normal));
+        assert_eq!(terminated.wait_timeout(SECOND), Err(gone));
+    });
+}
+
+#[test]
+fn a_child_that_stops_in_time_leaves_no_timer() {
+    in_virtual_time(|world| {
+        let life = world.life();
+        let sup = world.start(Supervisor::new(Strategy::OneForOne).child(life.child("a")));
+        sup.terminate_child("a").wait_timeout(SECOND).unwrap();
+        world.settle();
+        assert_eq!(world.next_deadline(), None);
+    });
+}
+
+#[test]
 fn the_shutdown_of_a_tree_waits_for_each_child_no_longer_than_its_spec_says() {
     in_virtual_time(|world| {
         let life = world.life();
@@ -938,6 +989,49 @@ fn a_child_that_ends_before_its_start_is_noticed_has_the_reason_it_ended_with() 
 }
 
 #[test]
+fn a_child_that_ended_while_its_start_function_waited_is_noticed_all_the_same() {
+    everywhere(|world| {
+        for restart in [Restart::Permanent, Restart::Transient, Restart::Temporary] {
+            let life = world.life();
+            let probe = life.probe("a", Conduct::StopAfterInit);
+            let other = world.life().probe("other", Conduct::Good);
+            let slow = ChildSpec::worker("a", move |starter| {
+                let (probe, other) = (probe.clone(), other.clone());
+                async move {
+                    let a = starter.start_link::<Probe>(probe).await?;
+                    let system = starter.system();
+                    system.monitor(a.pid()).await.map_err(ExitReason::error)?;
+                    // The exit signal was sent before: it is there when this is answered.
+                    let other = system.start::<Probe>(other).await?;
+                    other
+                        .call(supervise::Ping)
+                        .await
+                        .map_err(ExitReason::error)?;
+                    Ok(a)
+                }
+            });
+            let sup = world.start(Supervisor::new(Strategy::OneForOne).intensity(0));
+            let started = sup.start_child(slow.restart(restart));
+            // Its end is that of the supervisor, if it is permanent.
+            let _ = started.wait_timeout(10 * SECOND);
+            world.until(|| match restart {
+                Restart::Permanent => sup.exit_reason() == Some(shutdown()),
+                Restart::Transient => world.status(&sup, "a") == Some(ChildStatus::Stopped),
+                _ => world.status(&sup, "a").is_none(),
+            });
+            if sup.is_alive() {
+                let other = sup.start_child(life.child("b")).wait_timeout(10 * SECOND);
+                assert_eq!(other, Ok(Some(world.pid("b"))));
+                sup.terminate_child("b").wait_timeout(10 * SECOND).unwrap();
+                let again = sup.start_child(life.child("a")).wait_timeout(10 * SECOND);
+                assert_eq!(again.is_ok(), restart == Restart::Temporary);
+                sup.stop(shutdown()).wait_timeout(10 * SECOND).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_start_function_that_panics_has_failed() {
     everywhere(|world| {
         for late in [false, true] {
@@ -981,6 +1075,39 @@ fn a_start_function_that_fails_leaves_nothing_of_what_it_started() {
             Err(ChildError::Start(StartError::Init(ExitReason::Timeout)))
         );
         assert_eq!(world.system.whereis("a"), None);
+    });
+}
+
+#[test]
+fn what_a_start_function_returns_is_linked_even_if_it_was_not() {
+    everywhere(|world| {
+        let life = world.life();
+        let probe = life.probe("a", Conduct::Good);
+        let unlinked = ChildSpec::worker("a", move |starter| {
+            let options = starter.options();
+            starter.system().start_with::<Probe>(probe.clone(), options)
+        });
+        let sup = world.start(Supervisor::new(Strategy::OneForOne).child(unlinked.name("a")));
+        life.expect(world, &ups("a"));
+        world.crash("a");
+        life.expect(world, &[Note::Down("a"), Note::Up("a")]);
+        world.until(|| world.running(&sup) == ["a"]);
+        let a = world.pid("a");
+        world.system.exit(sup.pid(), ExitReason::Kill);
+        world.wait_for_end(a);
+    });
+}
+
+#[test]
+fn a_child_that_unlinked_itself_is_stopped_like_any_other() {
+    everywhere(|world| {
+        let life = world.life();
+        let child = life.conduct("a", Conduct::UnlinkInInit);
+        let sup = world.start(Supervisor::new(Strategy::OneForOne).child(child));
+        let a = world.pid("a");
+        sup.terminate_child("a").wait_timeout(10 * SECOND).unwrap();
+        assert!(!world.system.is_alive(a));
+        life.expect(world, &[Note::Up("a"), Note::Down("a")]);
     });
 }
 

@@ -24,7 +24,7 @@
 //! A thread for each connection would need ten thousand of them for clients that are mostly idle, and
 //! each request would change threads four times: to the connection's, to a shard's, back, and back
 //! to sleep. With a process for each connection a request is served on one thread, and an idle client
-//! costs about two kilobytes.
+//! costs less than four kilobytes.
 //!
 //! A connection waits for its socket like for anything else: a future registers the process's
 //! waker, and whoever calls that waker, from any thread, makes it run. So any reactor will do that

@@ -116,7 +116,10 @@ impl Process for Keeper {
         let system = inbox.system();
         let names = &system.core().names;
         if !std::mem::replace(&mut self.began, true) {
-            for (name, pid) in names.entries() {
+            // Sorted, as the order is that of signals: the same seed shall give the same run.
+            let mut entries = names.entries();
+            entries.sort_unstable();
+            for (name, pid) in entries {
                 self.look(inbox, names, Changed { name, pid });
             }
         }

@@ -27,8 +27,6 @@ pub(crate) struct Child {
     pub(crate) state: State,
     /// The job that waits for this child to be started or stopped.
     pub(crate) job: u64,
-    /// A job is about to stop it: that it ends by itself meanwhile is nothing new.
-    pub(crate) doomed: bool,
 }
 
 /// ```text
@@ -50,7 +48,6 @@ pub(crate) enum State {
 
 /// An attempt to start a child, under way.
 pub(crate) struct Attempt {
-    pub(crate) number: u64,
     pub(crate) future: Starting,
     pub(crate) poke: Arc<super::process::Poke>,
     pub(crate) waker: Waker,
@@ -100,7 +97,6 @@ impl Children {
                 spec,
                 state: State::Stopped,
                 job: 0,
-                doomed: false,
             },
         );
         Ok(key)
@@ -136,6 +132,12 @@ impl Children {
         self.by_pid.remove(&pid);
     }
 
+    /// Whether no pid is remembered in vain, as far as that can be told at once; for when nothing is
+    /// being started or stopped.
+    pub(crate) fn is_tidy(&self) -> bool {
+        self.by_pid.len() <= self.by_key.len()
+    }
+
     /// In start order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.by_key.keys().copied()
@@ -151,7 +153,6 @@ impl Children {
         let Some(child) = self.by_key.get_mut(&key) else {
             return;
         };
-        child.doomed = false;
         if child.spec.restart == Restart::Temporary {
             self.remove(key);
         } else {

@@ -11,7 +11,9 @@ use crate::error::{CallError, StartError};
 use crate::exit::ExitReason;
 use crate::gen_server::{HandleRequest, ServerRef, Stop};
 use crate::process::call::{Call, waits};
+use crate::process::deliver::send_signal;
 use crate::process::pid::Pid;
+use crate::process::signal::{Cause, Signal};
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -150,7 +152,8 @@ fn flatten<R>(answer: Result<Result<R, ChildError>, CallError>) -> Result<R, Chi
 ///
 /// # Errors
 /// [`StartError::Child`]: a child did not start, and which; those started before it are stopped again.
-/// [`StartError::DuplicateChild`]: two have the same id. The others as for a server.
+/// [`StartError::DuplicateChild`]: two have the same id. [`StartError::Timeout`], by `wait_timeout`: the
+/// supervisor was killed. The others as for a server.
 ///
 /// # Cancellation
 /// Dropping it does not stop the supervisor.
@@ -186,7 +189,17 @@ impl SupervisorStart {
             Err(CallError::Exited(reason)) => Err(StartError::of(reason)),
             Err(CallError::WouldBlock) => Err(StartError::WouldBlock),
             Err(CallError::Stalled) => Err(StartError::Stalled),
-            Err(CallError::Timeout) => Err(StartError::Timeout),
+            Err(CallError::Timeout) => {
+                // As `proc_lib:start_link/5` does it; the links see to the children.
+                let kill = Signal::Exit {
+                    from: None,
+                    reason: ExitReason::Kill,
+                    cause: Cause::Sent,
+                };
+                // One that died meanwhile needs no kill.
+                let _ = send_signal(server.cell(), kill);
+                Err(StartError::Timeout)
+            }
             Err(_) => Err(StartError::Refused),
         }
     }

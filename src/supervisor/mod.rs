@@ -1,7 +1,47 @@
-//! Supervisors: processes that start others, and start them again when they fail. OTP: `supervisor`.
+//! Supervisors: processes that start others, and start them again when they end. OTP: `supervisor`.
+//!
+//! ```text
+//!            Supervisor  (Strategy, intensity in period)
+//!            ┌───────┼─────────┐      start order ─▶ , stop order ◀─
+//!       ChildSpec ChildSpec ChildSpec
+//!        server    worker   supervisor ── ...
+//! ```
+//!
+//! | part | what it holds |
+//! |---|---|
+//! | `spec` | [`ChildSpec`]: what a supervisor is told of a child |
+//! | `starter` | [`Starter`]: how a start function starts processes as the supervisor |
+//! | `strategy` | what a supervisor decides: pure functions |
+//! | `children` | the children and the state of each |
+//! | `process` | the process: its messages, and how it ends |
+//! | `jobs` | what it has to do, and in which order |
+//! | `handle` | [`SupervisorRef`], and the futures of its answers |
+//!
+//! # Rules
+//! - Children are started in the order of their specs and stopped in the reverse. The next is started
+//!   when the `init` of the one before is done, and stopped when the one after is gone.
+//! - A child that ended by itself is restarted as its [`Restart`] says, with whom the [`Strategy`] says.
+//! - Each restart of a group costs one of the intensity, however many children are in it; each attempt
+//!   that fails costs one more, and is made again until the intensity is used up.
+//! - The restart that would exceed the intensity within the period is not made: the supervisor stops its
+//!   children and ends with [`ExitReason::Shutdown`](crate::ExitReason::Shutdown). So its own supervisor
+//!   starts it again only if it is permanent. It is reported: [`Event::GaveUp`](crate::Event::GaveUp).
+//! - If a child does not start with its supervisor, those before it are stopped again and the start fails
+//!   with [`StartError::Child`](crate::StartError::Child).
+//! - A supervisor that is killed takes its children along, by their links, without their shutdown times.
+//!
+//! # Departures from OTP
+//! - A child that takes its time in `init` or `terminate` does not make the supervisor deaf. Other
+//!   children are restarted and requests are answered meanwhile; what concerns the same child (with
+//!   `OneForAll` and `RestForOne`: any child) waits its turn. A child that hangs in `init` can be
+//!   terminated, and a supervisor with such a child stopped.
+//! - The period is measured exactly, not in whole seconds. The defaults are Elixir's: 3 in 5 s.
+//! - An exit signal that a living child sends its supervisor is not taken for the child's end.
+//! - `which_children` lists in start order.
 
 mod children;
 mod handle;
+mod jobs;
 mod process;
 mod spec;
 mod starter;
@@ -26,7 +66,62 @@ use crate::sched::core::CoreRef;
 use crate::sync::Arc;
 use crate::system::Handle;
 
-/// What a supervisor is to be.
+/// What a supervisor is to be: its strategy, its limits and its first children. OTP: what `init/1` of a
+/// `supervisor` returns.
+///
+/// It is a plain value that can be cloned and put into a tree by [`ChildSpec::supervisor`].
+///
+/// # Examples
+/// ```
+/// use noex::prelude::*;
+///
+/// struct Counter(i64);
+/// struct Add(i64);
+/// struct Divide(i64);
+///
+/// impl GenServer for Counter {
+///     type Args = i64;
+///     async fn init(start: i64, _cx: &mut Context<Self>) -> Result<Self, InitStop> {
+///         Ok(Counter(start))
+///     }
+/// }
+/// impl HandleCall<Add> for Counter {
+///     type Reply = i64;
+///     async fn handle_call(&mut self, Add(n): Add, _cx: &mut Context<Self>) -> i64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+/// impl HandleCall<Divide> for Counter {
+///     type Reply = i64;
+///     async fn handle_call(&mut self, Divide(by): Divide, _cx: &mut Context<Self>) -> i64 {
+///         self.0 /= by;
+///         self.0
+///     }
+/// }
+///
+/// # let system = System::builder().on_event(|_| {}).build()?;
+/// # /*
+/// let system = System::new()?;
+/// # */
+/// let supervisor = Supervisor::new(Strategy::OneForOne)
+///     .child(ChildSpec::server::<Counter>("counter", 40).name("counter"))
+///     .start(&system)
+///     .wait()?;
+/// let first = system.whereis("counter");
+/// let counter = system.server::<Counter>("counter");
+/// assert_eq!(counter.call(Add(2)).wait()?, 42);
+///
+/// // A panic ends this incarnation only; the name leads to the next, which starts from 40.
+/// assert!(counter.call(Divide(0)).wait().is_err());
+/// while system.whereis("counter").is_none_or(|pid| Some(pid) == first) {
+///     std::thread::yield_now();
+/// }
+/// assert_eq!(counter.call(Add(2)).wait()?, 42);
+/// assert_eq!(supervisor.count_children().wait()?.active, 1);
+/// system.shutdown().wait()?;
+/// # Ok::<(), noex::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     strategy: Strategy,

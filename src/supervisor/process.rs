@@ -15,7 +15,7 @@
 //! starts is linked to the supervisor; its waker sends [`Polled`].
 //!
 //! # Invariants
-//! 1. A job runs only while no other has its [`Scope`]; what cannot run yet waits in `queue`, where
+//! 1. A job runs only while no other has its [`Scope`](super::strategy::Scope); what cannot run yet waits in `queue`, where
 //!    nothing is overtaken by what came later for the same scope.
 //! 2. A job waits for at most one child at a time: the one whose `job` is its number and whose state
 //!    is `Starting` or `Stopping`.
@@ -26,21 +26,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::mem::replace;
 use std::pin::Pin;
-use std::task::{Poll, Wake, Waker};
+use std::task::{Poll, Wake};
 use std::time::Duration;
 
-use super::children::{After, Attempt, Children, Key, State, Stopping};
+use super::children::{Attempt, Children, Key, State};
 use super::handle::{ChildCounts, ChildError, ChildInfo};
+use super::jobs::{Job, Request};
 use super::spec::{ChildSpec, Shutdown};
-use super::starter::{Started, Starter};
-use super::strategy::{Busy, Fate, Restarts, Scope, Strategy, fate};
+use super::strategy::{Busy, Restarts, Strategy};
 use crate::error::StartError;
-use crate::exit::{ExitReason, catch, drop_quietly};
+use crate::exit::{ExitReason, drop_quietly};
 use crate::gen_server::{
     Context, Down, Exit, GenServer, HandleContinue, HandleInfo, HandleRequest, InitStop, Recipient,
     ReplyTo,
 };
-use crate::hooks::Event;
 use crate::process::ask::Answer;
 use crate::process::context::{Monitor, Sleep};
 use crate::process::pid::Pid;
@@ -57,24 +56,37 @@ pub(crate) struct CountChildren;
 /// Starts the children a supervisor was built with.
 struct Boot(Vec<ChildSpec>);
 
-/// The attempt of that number can go on.
-pub(crate) struct Polled {
-    key: Key,
-    number: u64,
-}
+/// The attempt to start that child can go on. (An attempt that is over may leave one behind, which
+/// polls the next once too often.)
+pub(crate) struct Polled(pub(super) Key);
 
 /// The stopping of that number has taken long enough.
 pub(crate) struct Deadline {
-    key: Key,
-    number: u64,
+    pub(super) key: Key,
+    pub(super) number: u64,
 }
 
 /// The waker of an attempt: sends [`Polled`], one at a time.
 pub(crate) struct Poke {
     supervisor: Recipient<Polled>,
     key: Key,
-    number: u64,
     sent: AtomicBool,
+}
+
+impl Poke {
+    pub(super) fn new(cx: &Cx, key: Key) -> Arc<Self> {
+        Arc::new(Poke {
+            supervisor: cx.this().recipient(),
+            key,
+            sent: AtomicBool::new(false),
+        })
+    }
+
+    /// The attempt is about to be polled; a wake-up from now on sends another message.
+    pub(super) fn heard(&self) {
+        // AcqRel: see `wake_by_ref`.
+        self.sent.swap(false, AcqRel);
+    }
 }
 
 impl Wake for Poke {
@@ -83,73 +95,13 @@ impl Wake for Poke {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // AcqRel, with the swap in `poll`: where a message is on its way already, what the waker's
+        // AcqRel, with the swap in `heard`: where a message is on its way already, what the waker's
         // thread did before is seen by the poll that the message brings.
         if !self.sent.swap(true, AcqRel) {
-            let (key, number) = (self.key, self.number);
             // Unbounded, so never refused.
-            let _ = self.supervisor.send(Polled { key, number });
+            let _ = self.supervisor.send(Polled(self.key));
         }
     }
-}
-
-type Reply<R> = ReplyTo<Result<R, ChildError>>;
-
-/// Something that changes children, waiting for its turn.
-enum Request {
-    Boot,
-    Start(ChildSpec, Reply<Option<Pid>>),
-    /// `called_off`: the child was being started when this came.
-    Terminate {
-        id: Arc<str>,
-        called_off: bool,
-        reply: Reply<()>,
-    },
-    Restart(Arc<str>, Reply<Option<Pid>>),
-    Delete(Arc<str>, Reply<()>),
-    /// A child is to be restarted because it ended, or failed to start.
-    Recover(Key, Arc<str>),
-}
-
-impl Request {
-    fn scope(&self, strategy: Strategy) -> Scope {
-        match self {
-            Request::Boot => Scope::All,
-            Request::Start(spec, _) => Scope::of(strategy, &spec.id),
-            Request::Terminate { id, .. }
-            | Request::Restart(id, _)
-            | Request::Delete(id, _)
-            | Request::Recover(_, id) => Scope::of(strategy, id),
-        }
-    }
-}
-
-/// Stops some children, then starts some.
-struct Job {
-    scope: Scope,
-    /// In start order; the last is stopped first.
-    stop: Vec<Key>,
-    /// In start order.
-    start: VecDeque<Key>,
-    why: Why,
-    /// The latest child it started.
-    started: Option<Pid>,
-}
-
-enum Why {
-    Boot,
-    Start(Reply<Option<Pid>>),
-    Restart(Reply<Option<Pid>>),
-    Terminate(Reply<()>),
-    Recover,
-}
-
-/// How an attempt to start a child ended.
-enum Outcome {
-    Started(Pid),
-    Ignored,
-    Failed(StartError),
-    Cancelled,
 }
 
 pub(crate) struct Args {
@@ -161,442 +113,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) struct SupervisorProcess {
-    strategy: Strategy,
-    restarts: Restarts,
-    children: Children,
-    queue: VecDeque<Request>,
-    jobs: BTreeMap<u64, Job>,
-    busy: Busy,
-    /// Numbers jobs, attempts and stoppings.
-    next: u64,
+    pub(super) strategy: Strategy,
+    pub(super) restarts: Restarts,
+    pub(super) children: Children,
+    pub(super) queue: VecDeque<Request>,
+    pub(super) jobs: BTreeMap<u64, Job>,
+    pub(super) busy: Busy,
+    /// Numbers jobs and stoppings.
+    pub(super) next: u64,
     /// Answered when all children have been started; if that fails, by the process's end.
-    started: Option<Answer<()>>,
-    ending: bool,
+    pub(super) started: Option<Answer<()>>,
+    pub(super) ending: bool,
 }
 
-type Cx = Context<SupervisorProcess>;
-
-impl SupervisorProcess {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    /// Begins whatever has room.
-    fn pump(&mut self, cx: &Cx) {
-        // What is passed over, so that nothing overtakes it.
-        let mut waiting = Busy::default();
-        let mut place = 0;
-        while !self.ending && !self.busy.is_full() && !waiting.is_full() {
-            let Some(request) = self.queue.get(place) else {
-                return;
-            };
-            let scope = request.scope(self.strategy);
-            if !(self.busy.has_room_for(&scope) && waiting.has_room_for(&scope)) {
-                waiting.take(&scope);
-                place += 1;
-                continue;
-            }
-            if let Some(request) = self.queue.remove(place) {
-                self.begin(cx, request, scope);
-            }
-        }
-    }
-
-    fn begin(&mut self, cx: &Cx, request: Request, scope: Scope) {
-        let (stop, start, why) = match request {
-            Request::Boot => (Vec::new(), self.children.keys().collect(), Why::Boot),
-            Request::Start(spec, reply) => match self.children.add(spec) {
-                Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Start(reply)),
-                Err(key) => {
-                    let error = match self.children.get_mut(key).map(|child| &child.state) {
-                        Some(State::Running(pid)) => ChildError::AlreadyStarted(*pid),
-                        _ => ChildError::AlreadyPresent,
-                    };
-                    return reply.reply(Err(error));
-                }
-            },
-            Request::Terminate {
-                id,
-                called_off,
-                reply,
-            } => match self.children.find(&id) {
-                None if called_off => return reply.reply(Ok(())),
-                None => return reply.reply(Err(ChildError::NotFound)),
-                Some((key, _)) => (vec![key], VecDeque::new(), Why::Terminate(reply)),
-            },
-            Request::Restart(id, reply) => match self.stopped(&id) {
-                Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Restart(reply)),
-                Err(error) => return reply.reply(Err(error)),
-            },
-            Request::Delete(id, reply) => {
-                let deleted = self.stopped(&id).map(|key| self.children.remove(key));
-                return reply.reply(deleted);
-            }
-            Request::Recover(key, _) => {
-                let Some(State::Restarting(reason)) =
-                    self.children.get_mut(key).map(|child| &child.state)
-                else {
-                    // Restarted with a group, or terminated, meanwhile.
-                    return;
-                };
-                let reason = reason.clone();
-                if !self.restarts.record(cx.system().now()) {
-                    return self.give_up(cx, key, reason);
-                }
-                let group = self.strategy.group(key, self.children.keys());
-                for key in &group {
-                    if let Some(child) = self.children.get_mut(*key) {
-                        child.doomed = true;
-                    }
-                }
-                (group.clone(), group.into(), Why::Recover)
-            }
-        };
-        let number = self.number();
-        self.busy.take(&scope);
-        let job = Job {
-            scope,
-            stop,
-            start,
-            why,
-            started: None,
-        };
-        self.jobs.insert(number, job);
-        self.run(cx, number);
-    }
-
-    /// The child with this id, if it has no process and gets none by itself.
-    fn stopped(&mut self, id: &str) -> Result<Key, ChildError> {
-        let (key, child) = self.children.find(id).ok_or(ChildError::NotFound)?;
-        match child.state {
-            State::Stopped => Ok(key),
-            State::Restarting(_) => Err(ChildError::Restarting),
-            State::Starting(_) | State::Running(_) | State::Stopping(_) => Err(ChildError::Running),
-        }
-    }
-
-    /// The intensity is exceeded: the supervisor ends.
-    fn give_up(&mut self, cx: &Cx, key: Key, reason: ExitReason) {
-        if let Some(child) = self.children.get_mut(key) {
-            cx.core().hooks.event(&Event::GaveUp {
-                pid: cx.pid(),
-                child: child.spec.id.clone(),
-                reason,
-            });
-        }
-        self.end(cx, ExitReason::Shutdown(None));
-    }
-
-    fn end(&mut self, cx: &Cx, reason: ExitReason) {
-        self.ending = true;
-        cx.stop(reason);
-    }
-
-    /// Goes on with a job until it waits or is done.
-    fn run(&mut self, cx: &Cx, number: u64) {
-        while let Some(job) = self.jobs.get_mut(&number).filter(|_| !self.ending) {
-            if let Some(key) = job.stop.pop() {
-                if !self.stop(cx, key, number) {
-                    return;
-                }
-            } else if let Some(key) = job.start.pop_front() {
-                match self.start(cx, key, number) {
-                    Some(outcome) => self.started(cx, key, number, outcome),
-                    None => return,
-                }
-            } else {
-                self.finish(number);
-            }
-        }
-    }
-
-    fn finish(&mut self, number: u64) {
-        let Some(job) = self.jobs.remove(&number) else {
-            return;
-        };
-        self.busy.release(&job.scope);
-        match job.why {
-            Why::Boot => {
-                if let Some(started) = self.started.take() {
-                    started.send(Ok(()));
-                }
-            }
-            Why::Start(reply) | Why::Restart(reply) => reply.reply(Ok(job.started)),
-            Why::Terminate(reply) => reply.reply(Ok(())),
-            Why::Recover => {}
-        }
-    }
-
-    /// Has a child stopped for a job. `true`: it has no process.
-    fn stop(&mut self, cx: &Cx, key: Key, job: u64) -> bool {
-        let Some(child) = self.children.get_mut(key) else {
-            return true;
-        };
-        child.job = job;
-        let State::Running(pid) = child.state else {
-            self.children.settle(key);
-            return true;
-        };
-        let how = child.spec.shutdown_mode();
-        self.tell_to_stop(cx, key, vec![pid], how, After::Stopped);
-        false
-    }
-
-    /// Tells processes to stop, and sees to it that they do. There is at least one.
-    fn tell_to_stop(&mut self, cx: &Cx, key: Key, pids: Vec<Pid>, how: Shutdown, after: After) {
-        let number = self.number();
-        let deadline = tell(cx, &pids, how).map(|time| {
-            let timer = cx.send_after(time, &cx.this(), Deadline { key, number });
-            (cx.system().now().saturating_add(time), timer)
-        });
-        // Monitored as well, in case one has unlinked itself. OTP: `monitor_child/1`.
-        let left: Vec<_> = pids.iter().map(|pid| (*pid, cx.monitor(*pid))).collect();
-        for pid in pids {
-            self.children.knows(pid, key);
-        }
-        if let Some(child) = self.children.get_mut(key) {
-            child.state = State::Stopping(Stopping {
-                number,
-                left,
-                deadline,
-                after,
-            });
-        }
-    }
-
-    /// A process that was told to stop is gone.
-    fn gone(&mut self, cx: &Cx, key: Key, pid: Pid) {
-        self.children.forget_pid(pid);
-        let Some(child) = self.children.get_mut(key) else {
-            return;
-        };
-        let State::Stopping(stopping) = &mut child.state else {
-            return;
-        };
-        if let Some(place) = stopping.left.iter().position(|(left, _)| *left == pid) {
-            let (_, monitor) = stopping.left.swap_remove(place);
-            cx.demonitor(monitor);
-        }
-        if !stopping.left.is_empty() {
-            return;
-        }
-        if let Some((_, timer)) = stopping.deadline.take() {
-            cx.cancel_timer(timer);
-        }
-        let after = replace(&mut stopping.after, After::Stopped);
-        let job = child.job;
-        child.state = State::Stopped;
-        match after {
-            After::Stopped => self.children.settle(key),
-            After::Failed(error) => self.started(cx, key, job, Outcome::Failed(error)),
-            After::Cancelled => self.started(cx, key, job, Outcome::Cancelled),
-        }
-        self.run(cx, job);
-    }
-
-    /// Makes an attempt to start a child for a job. `None`: it is under way.
-    fn start(&mut self, cx: &Cx, key: Key, job: u64) -> Option<Outcome> {
-        let number = self.number();
-        let Some(child) = self.children.get_mut(key) else {
-            // A temporary one, forgotten when its group was stopped.
-            return Some(Outcome::Ignored);
-        };
-        child.job = job;
-        child.doomed = false;
-        let started = Started::default();
-        let starter = Starter::new(cx, child.spec.options(), &started);
-        // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
-        let future = catch(|| child.spec.start(starter))
-            .unwrap_or_else(|reason| Box::pin(std::future::ready(Err(StartError::Init(reason)))));
-        let poke = Arc::new(Poke {
-            supervisor: cx.this().recipient(),
-            key,
-            number,
-            sent: AtomicBool::new(false),
-        });
-        child.state = State::Starting(Attempt {
-            number,
-            future,
-            waker: Waker::from(poke.clone()),
-            poke,
-            started,
-            ended: Vec::new(),
-        });
-        self.poll(cx, key)
-    }
-
-    /// Goes on with an attempt. `None`: it is not over.
-    fn poll(&mut self, cx: &Cx, key: Key) -> Option<Outcome> {
-        let child = self.children.get_mut(key)?;
-        let State::Starting(attempt) = &mut child.state else {
-            return None;
-        };
-        // AcqRel: see `Poke`. Before the poll, so that a wake-up during it is not lost.
-        attempt.poke.sent.swap(false, AcqRel);
-        let mut context = std::task::Context::from_waker(&attempt.waker);
-        let polled = catch(|| attempt.future.as_mut().poll(&mut context));
-        let pids = attempt.started.pids();
-        let result = match polled {
-            Ok(Poll::Pending) => {
-                for pid in pids {
-                    self.children.knows(pid, key);
-                }
-                return None;
-            }
-            Ok(Poll::Ready(result)) => result,
-            Err(reason) => Err(StartError::Init(reason)),
-        };
-        let State::Starting(attempt) = replace(&mut child.state, State::Stopped) else {
-            return None;
-        };
-        // A panic in there changes nothing.
-        let _ = drop_quietly(attempt.future);
-        for pid in &pids {
-            self.children.forget_pid(*pid);
-        }
-        match result {
-            Ok(pid) => {
-                self.children.knows(pid, key);
-                if let Some(child) = self.children.get_mut(key) {
-                    child.state = State::Running(pid);
-                }
-                match attempt.ended.into_iter().find(|(ended, _)| *ended == pid) {
-                    Some((_, reason)) => self.ended(key, reason),
-                    // Whatever the function did: a child is linked.
-                    None => cx.link(pid),
-                }
-                Some(Outcome::Started(pid))
-            }
-            Err(StartError::Ignore) => Some(Outcome::Ignored),
-            Err(error) => {
-                let left: Vec<Pid> = pids
-                    .into_iter()
-                    .filter(|pid| cx.system().is_alive(*pid))
-                    .collect();
-                if left.is_empty() {
-                    return Some(Outcome::Failed(error));
-                }
-                // Not over before they are gone, and their names free.
-                let after = After::Failed(error);
-                self.tell_to_stop(cx, key, left, Shutdown::BrutalKill, after);
-                None
-            }
-        }
-    }
-
-    /// Calls an attempt off, for `terminate_child`.
-    fn call_off(&mut self, cx: &Cx, key: Key) {
-        let Some(child) = self.children.get_mut(key) else {
-            return;
-        };
-        let State::Starting(attempt) = replace(&mut child.state, State::Stopped) else {
-            return;
-        };
-        let (job, how) = (child.job, child.spec.shutdown_mode());
-        let left = abandon(cx, attempt);
-        if left.is_empty() {
-            self.started(cx, key, job, Outcome::Cancelled);
-            self.run(cx, job);
-        } else {
-            self.tell_to_stop(cx, key, left, how, After::Cancelled);
-        }
-    }
-
-    /// An attempt is over: what that means to its job, which goes on afterwards.
-    fn started(&mut self, cx: &Cx, key: Key, number: u64, outcome: Outcome) {
-        let Some(job) = self.jobs.get_mut(&number) else {
-            return;
-        };
-        let error = match outcome {
-            Outcome::Started(pid) => {
-                job.started = Some(pid);
-                return;
-            }
-            Outcome::Ignored => return self.children.settle(key),
-            Outcome::Failed(error) => error,
-            // Nobody's failure, unless somebody waits for the child.
-            Outcome::Cancelled if matches!(job.why, Why::Boot | Why::Recover) => {
-                return self.children.settle(key);
-            }
-            Outcome::Cancelled => StartError::Init(ExitReason::Shutdown(None)),
-        };
-        match job.why {
-            Why::Boot => {
-                let id = match self.children.get_mut(key) {
-                    Some(child) => child.spec.id.clone(),
-                    None => return,
-                };
-                let error = Box::new(error);
-                self.end(cx, StartError::Child { id, error }.into_reason());
-            }
-            Why::Recover => {
-                job.start.clear();
-                self.recover(key, error.into_reason());
-            }
-            Why::Start(_) | Why::Restart(_) | Why::Terminate(_) => {
-                if let Some(job) = self.jobs.remove(&number) {
-                    self.busy.release(&job.scope);
-                    match job.why {
-                        Why::Start(reply) => {
-                            self.children.remove(key);
-                            reply.reply(Err(error.into()));
-                        }
-                        Why::Restart(reply) => reply.reply(Err(error.into())),
-                        Why::Boot | Why::Recover | Why::Terminate(_) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Queues a child's restart.
-    fn recover(&mut self, key: Key, reason: ExitReason) {
-        if let Some(child) = self.children.get_mut(key) {
-            child.state = State::Restarting(reason);
-            let id = child.spec.id.clone();
-            self.queue.push_back(Request::Recover(key, id));
-        }
-    }
-
-    /// A child that ran has ended by itself.
-    fn ended(&mut self, key: Key, reason: ExitReason) {
-        let Some(child) = self.children.get_mut(key) else {
-            return;
-        };
-        let State::Running(pid) = replace(&mut child.state, State::Stopped) else {
-            return;
-        };
-        let doomed = child.doomed;
-        let fate = fate(child.spec.restart, &reason);
-        self.children.forget_pid(pid);
-        match fate {
-            // Its job finds it stopped. OTP: `shutdown/1` takes the exit out of the mailbox.
-            _ if doomed => {}
-            Fate::Restart => self.recover(key, reason),
-            Fate::Keep | Fate::Forget => self.children.settle(key),
-        }
-    }
-
-    /// A linked process has ended, if the signal is to be believed: anybody can send one.
-    fn linked_process_ended(&mut self, cx: &Cx, exit: Exit) {
-        let Some(from) = exit.from.filter(|from| !cx.system().is_alive(*from)) else {
-            return;
-        };
-        let Some((key, child)) = self.children.find_pid(from) else {
-            return;
-        };
-        match &mut child.state {
-            State::Running(_) => self.ended(key, exit.reason),
-            State::Starting(attempt) => attempt.ended.push((from, exit.reason)),
-            State::Stopping(_) => self.gone(cx, key, from),
-            State::Stopped | State::Restarting(_) => {}
-        }
-    }
-}
+pub(super) type Cx = Context<SupervisorProcess>;
 
 /// Tells processes to stop. When to kill them, if at all.
-fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> Option<Duration> {
+pub(super) fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> Option<Duration> {
     for pid in pids {
         match how {
             Shutdown::BrutalKill => cx.exit(*pid, ExitReason::Kill),
@@ -612,7 +145,7 @@ fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> Option<Duration> {
 }
 
 /// Gives an attempt up; what it started and is alive.
-fn abandon(cx: &Cx, attempt: Attempt) -> Vec<Pid> {
+pub(super) fn abandon(cx: &Cx, attempt: Attempt) -> Vec<Pid> {
     // A panic in there changes nothing.
     let _ = drop_quietly(attempt.future);
     let mut pids = attempt.started.pids();
@@ -732,16 +265,13 @@ impl HandleContinue<Boot> for SupervisorProcess {
 }
 
 impl HandleInfo<Polled> for SupervisorProcess {
-    async fn handle_info(&mut self, polled: Polled, cx: &mut Cx) {
-        let Some(child) = self.children.get_mut(polled.key) else {
+    async fn handle_info(&mut self, Polled(key): Polled, cx: &mut Cx) {
+        // Before the poll: a temporary child that has ended already is forgotten by it.
+        let Some(job) = self.children.get_mut(key).map(|child| child.job) else {
             return;
         };
-        let job = child.job;
-        if !matches!(&child.state, State::Starting(attempt) if attempt.number == polled.number) {
-            return;
-        }
-        if let Some(outcome) = self.poll(cx, polled.key) {
-            self.started(cx, polled.key, job, outcome);
+        if let Some(outcome) = self.poll(cx, key) {
+            self.started(cx, key, job, outcome);
             self.run(cx, job);
             self.pump(cx);
         }

@@ -32,7 +32,7 @@ waits!(ShuttingDown, Result<(), Error>, |_: &mut ShuttingDown, answer: Result<Re
     match answer {
         Ok(result) => result.map_err(Error::from),
         Err(CallError::WouldBlock) => Err(ShutdownError::WouldBlock.into()),
-        Err(CallError::Stalled) => Err(CallError::Stalled.into()),
+        Err(error @ (CallError::Stalled | CallError::Timeout)) => Err(error.into()),
         // Whoever stops the system was stopped with it.
         Err(_) => Ok(()),
     }

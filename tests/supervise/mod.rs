@@ -47,6 +47,8 @@ pub(crate) enum Conduct {
     HangInTerminate,
     /// Ends normally, at once.
     StopAfterInit,
+    /// Takes the link to its parent back.
+    UnlinkInInit,
     /// Asks the supervisor of that name for its children before it is one.
     AskInInit(&'static str),
 }
@@ -99,6 +101,7 @@ impl GenServer for Probe {
             }
             Conduct::HangInInits { from } if init >= from => pending::<()>().await,
             Conduct::StopAfterInit => cx.continue_with(Leave),
+            Conduct::UnlinkInInit => cx.unlink(cx.parent().unwrap()),
             Conduct::AskInInit(name) => {
                 let supervisor = cx.system().supervisor(name).unwrap();
                 supervisor.which_children().await.unwrap();
@@ -349,6 +352,11 @@ impl World {
 
     pub(crate) fn advance(&self, time: Duration) {
         self.driver.as_ref().expect("a virtual clock").advance(time);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let driver = self.driver.as_ref().expect("a manual system");
+        driver.next_deadline()
     }
 
     /// A future's output, if it is there.

@@ -1,0 +1,480 @@
+//! What a supervisor has to do, in its order: requests wait for room, become jobs, and a job goes on
+//! as its children start and stop. The picture and the invariants are those of [`super::process`].
+
+use std::collections::VecDeque;
+use std::mem::replace;
+use std::task::{Poll, Waker};
+
+use super::children::{After, Attempt, Key, State, Stopping};
+use super::handle::ChildError;
+use super::process::{Cx, Deadline, Poke, SupervisorProcess, abandon, tell};
+use super::spec::{ChildSpec, Shutdown};
+use super::starter::{Started, Starter};
+use super::strategy::{Fate, Scope, Strategy, fate};
+use crate::error::StartError;
+use crate::exit::{ExitReason, catch, drop_quietly};
+use crate::gen_server::{Exit, ReplyTo};
+use crate::hooks::Event;
+use crate::process::pid::Pid;
+use crate::sync::Arc;
+
+type Reply<R> = ReplyTo<Result<R, ChildError>>;
+
+/// Something that changes children, waiting for its turn.
+pub(super) enum Request {
+    Boot,
+    Start(ChildSpec, Reply<Option<Pid>>),
+    /// `called_off`: the child was being started when this came.
+    Terminate {
+        id: Arc<str>,
+        called_off: bool,
+        reply: Reply<()>,
+    },
+    Restart(Arc<str>, Reply<Option<Pid>>),
+    Delete(Arc<str>, Reply<()>),
+    /// A child is to be restarted because it ended, or failed to start.
+    Recover(Key, Arc<str>),
+}
+
+impl Request {
+    fn scope(&self, strategy: Strategy) -> Scope {
+        match self {
+            Request::Boot => Scope::All,
+            Request::Start(spec, _) => Scope::of(strategy, &spec.id),
+            Request::Terminate { id, .. }
+            | Request::Restart(id, _)
+            | Request::Delete(id, _)
+            | Request::Recover(_, id) => Scope::of(strategy, id),
+        }
+    }
+}
+
+/// Stops some children, then starts some.
+pub(super) struct Job {
+    scope: Scope,
+    /// In start order; the last is stopped first.
+    stop: Vec<Key>,
+    /// In start order.
+    start: VecDeque<Key>,
+    why: Why,
+    /// The latest child it started.
+    started: Option<Pid>,
+}
+
+enum Why {
+    Boot,
+    Start(Reply<Option<Pid>>),
+    Restart(Reply<Option<Pid>>),
+    Terminate(Reply<()>),
+    Recover,
+}
+
+/// How an attempt to start a child ended.
+pub(super) enum Outcome {
+    Started(Pid),
+    Ignored,
+    Failed(StartError),
+    Cancelled,
+}
+
+impl SupervisorProcess {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Begins whatever has room, oldest first. What had none when it was passed over has none until
+    /// the end of the pass, as a job that begins frees at most what it took: so it is not overtaken.
+    pub(super) fn pump(&mut self, cx: &Cx) {
+        let mut place = 0;
+        while !self.ending && !self.busy.is_full() {
+            let Some(request) = self.queue.get(place) else {
+                return;
+            };
+            let scope = request.scope(self.strategy);
+            if !self.busy.has_room_for(&scope) {
+                place += 1;
+            } else if let Some(request) = self.queue.remove(place) {
+                self.begin(cx, request, scope);
+            }
+        }
+    }
+
+    fn begin(&mut self, cx: &Cx, request: Request, scope: Scope) {
+        let (stop, start, why) = match request {
+            Request::Boot => (Vec::new(), self.children.keys().collect(), Why::Boot),
+            Request::Start(spec, reply) => match self.children.add(spec) {
+                Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Start(reply)),
+                Err(key) => {
+                    let error = match self.children.get_mut(key).map(|child| &child.state) {
+                        Some(State::Running(pid)) => ChildError::AlreadyStarted(*pid),
+                        _ => ChildError::AlreadyPresent,
+                    };
+                    return reply.reply(Err(error));
+                }
+            },
+            Request::Terminate {
+                id,
+                called_off,
+                reply,
+            } => match self.children.find(&id) {
+                None if called_off => return reply.reply(Ok(())),
+                None => return reply.reply(Err(ChildError::NotFound)),
+                Some((key, _)) => (vec![key], VecDeque::new(), Why::Terminate(reply)),
+            },
+            Request::Restart(id, reply) => match self.stopped(&id) {
+                Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Restart(reply)),
+                Err(error) => return reply.reply(Err(error)),
+            },
+            Request::Delete(id, reply) => {
+                let deleted = self.stopped(&id).map(|key| self.children.remove(key));
+                return reply.reply(deleted);
+            }
+            Request::Recover(key, _) => {
+                let Some(State::Restarting(reason)) =
+                    self.children.get_mut(key).map(|child| &child.state)
+                else {
+                    // Restarted with a group, or terminated, meanwhile.
+                    return;
+                };
+                let reason = reason.clone();
+                if !self.restarts.record(cx.system().now()) {
+                    return self.give_up(cx, key, reason);
+                }
+                let group = self.strategy.group(key, self.children.keys());
+                (group.clone(), group.into(), Why::Recover)
+            }
+        };
+        let number = self.number();
+        self.busy.take(&scope);
+        let job = Job {
+            scope,
+            stop,
+            start,
+            why,
+            started: None,
+        };
+        self.jobs.insert(number, job);
+        self.run(cx, number);
+    }
+
+    /// The child with this id, if it has no process and gets none by itself.
+    fn stopped(&mut self, id: &str) -> Result<Key, ChildError> {
+        let (key, child) = self.children.find(id).ok_or(ChildError::NotFound)?;
+        match child.state {
+            State::Stopped => Ok(key),
+            State::Restarting(_) => Err(ChildError::Restarting),
+            State::Starting(_) | State::Running(_) | State::Stopping(_) => Err(ChildError::Running),
+        }
+    }
+
+    /// The intensity is exceeded: the supervisor ends.
+    fn give_up(&mut self, cx: &Cx, key: Key, reason: ExitReason) {
+        if let Some(child) = self.children.get_mut(key) {
+            cx.core().hooks.event(&Event::GaveUp {
+                pid: cx.pid(),
+                child: child.spec.id.clone(),
+                reason,
+            });
+        }
+        self.end(cx, ExitReason::Shutdown(None));
+    }
+
+    pub(super) fn end(&mut self, cx: &Cx, reason: ExitReason) {
+        self.ending = true;
+        cx.stop(reason);
+    }
+
+    /// Goes on with a job until it waits or is done.
+    pub(super) fn run(&mut self, cx: &Cx, number: u64) {
+        while let Some(job) = self.jobs.get_mut(&number).filter(|_| !self.ending) {
+            if let Some(key) = job.stop.pop() {
+                if !self.stop(cx, key, number) {
+                    return;
+                }
+            } else if let Some(key) = job.start.pop_front() {
+                match self.start(cx, key, number) {
+                    Some(outcome) => self.started(cx, key, number, outcome),
+                    None => return,
+                }
+            } else {
+                self.finish(number);
+            }
+        }
+    }
+
+    fn finish(&mut self, number: u64) {
+        let Some(job) = self.jobs.remove(&number) else {
+            return;
+        };
+        self.busy.release(&job.scope);
+        debug_assert!(!self.jobs.is_empty() || self.children.is_tidy());
+        match job.why {
+            Why::Boot => {
+                if let Some(started) = self.started.take() {
+                    started.send(Ok(()));
+                }
+            }
+            Why::Start(reply) | Why::Restart(reply) => reply.reply(Ok(job.started)),
+            Why::Terminate(reply) => reply.reply(Ok(())),
+            Why::Recover => {}
+        }
+    }
+
+    /// Has a child stopped for a job. `true`: it has no process.
+    fn stop(&mut self, cx: &Cx, key: Key, job: u64) -> bool {
+        let Some(child) = self.children.get_mut(key) else {
+            return true;
+        };
+        child.job = job;
+        let State::Running(pid) = child.state else {
+            self.children.settle(key);
+            return true;
+        };
+        let how = child.spec.shutdown_mode();
+        self.tell_to_stop(cx, key, vec![pid], how, After::Stopped);
+        false
+    }
+
+    /// Tells processes to stop, and sees to it that they do. There is at least one.
+    fn tell_to_stop(&mut self, cx: &Cx, key: Key, pids: Vec<Pid>, how: Shutdown, after: After) {
+        let number = self.number();
+        let deadline = tell(cx, &pids, how).map(|time| {
+            let timer = cx.send_after(time, &cx.this(), Deadline { key, number });
+            (cx.system().now().saturating_add(time), timer)
+        });
+        // Monitored as well, in case one has unlinked itself. OTP: `monitor_child/1`.
+        let left: Vec<_> = pids.iter().map(|pid| (*pid, cx.monitor(*pid))).collect();
+        for pid in pids {
+            self.children.knows(pid, key);
+        }
+        if let Some(child) = self.children.get_mut(key) {
+            child.state = State::Stopping(Stopping {
+                number,
+                left,
+                deadline,
+                after,
+            });
+        }
+    }
+
+    /// A process that was told to stop is gone.
+    pub(super) fn gone(&mut self, cx: &Cx, key: Key, pid: Pid) {
+        self.children.forget_pid(pid);
+        let Some(child) = self.children.get_mut(key) else {
+            return;
+        };
+        let State::Stopping(stopping) = &mut child.state else {
+            return;
+        };
+        if let Some(place) = stopping.left.iter().position(|(left, _)| *left == pid) {
+            let (_, monitor) = stopping.left.swap_remove(place);
+            cx.demonitor(monitor);
+        }
+        if !stopping.left.is_empty() {
+            return;
+        }
+        if let Some((_, timer)) = stopping.deadline.take() {
+            cx.cancel_timer(timer);
+        }
+        let after = replace(&mut stopping.after, After::Stopped);
+        let job = child.job;
+        child.state = State::Stopped;
+        match after {
+            After::Stopped => self.children.settle(key),
+            After::Failed(error) => self.started(cx, key, job, Outcome::Failed(error)),
+            After::Cancelled => self.started(cx, key, job, Outcome::Cancelled),
+        }
+        self.run(cx, job);
+    }
+
+    /// Makes an attempt to start a child for a job. `None`: it is under way.
+    fn start(&mut self, cx: &Cx, key: Key, job: u64) -> Option<Outcome> {
+        let Some(child) = self.children.get_mut(key) else {
+            // A temporary one, forgotten when its group was stopped.
+            return Some(Outcome::Ignored);
+        };
+        child.job = job;
+        let started = Started::default();
+        let starter = Starter::new(cx, child.spec.options(), &started);
+        // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
+        let future = catch(|| child.spec.start(starter))
+            .unwrap_or_else(|reason| Box::pin(std::future::ready(Err(StartError::Init(reason)))));
+        let poke = Poke::new(cx, key);
+        child.state = State::Starting(Attempt {
+            future,
+            waker: Waker::from(poke.clone()),
+            poke,
+            started,
+            ended: Vec::new(),
+        });
+        self.poll(cx, key)
+    }
+
+    /// Goes on with an attempt. `None`: it is not over.
+    pub(super) fn poll(&mut self, cx: &Cx, key: Key) -> Option<Outcome> {
+        let child = self.children.get_mut(key)?;
+        let State::Starting(attempt) = &mut child.state else {
+            return None;
+        };
+        // Before the poll, so that a wake-up during it is not lost.
+        attempt.poke.heard();
+        let mut context = std::task::Context::from_waker(&attempt.waker);
+        let polled = catch(|| attempt.future.as_mut().poll(&mut context));
+        let pids = attempt.started.pids();
+        let result = match polled {
+            Ok(Poll::Pending) => {
+                for pid in pids {
+                    self.children.knows(pid, key);
+                }
+                return None;
+            }
+            Ok(Poll::Ready(result)) => result,
+            Err(reason) => Err(StartError::Init(reason)),
+        };
+        let State::Starting(attempt) = replace(&mut child.state, State::Stopped) else {
+            return None;
+        };
+        // A panic in there changes nothing.
+        let _ = drop_quietly(attempt.future);
+        for pid in &pids {
+            self.children.forget_pid(*pid);
+        }
+        match result {
+            Ok(pid) => {
+                self.children.knows(pid, key);
+                if let Some(child) = self.children.get_mut(key) {
+                    child.state = State::Running(pid);
+                }
+                match attempt.ended.into_iter().find(|(ended, _)| *ended == pid) {
+                    Some((_, reason)) => self.ended(key, reason),
+                    // Whatever the function did: a child is linked.
+                    None => cx.link(pid),
+                }
+                Some(Outcome::Started(pid))
+            }
+            Err(StartError::Ignore) => Some(Outcome::Ignored),
+            Err(error) => {
+                let left: Vec<Pid> = pids
+                    .into_iter()
+                    .filter(|pid| cx.system().is_alive(*pid))
+                    .collect();
+                if left.is_empty() {
+                    return Some(Outcome::Failed(error));
+                }
+                // Not over before they are gone, and their names free.
+                let after = After::Failed(error);
+                self.tell_to_stop(cx, key, left, Shutdown::BrutalKill, after);
+                None
+            }
+        }
+    }
+
+    /// Calls an attempt off, for `terminate_child`.
+    pub(super) fn call_off(&mut self, cx: &Cx, key: Key) {
+        let Some(child) = self.children.get_mut(key) else {
+            return;
+        };
+        let State::Starting(attempt) = replace(&mut child.state, State::Stopped) else {
+            return;
+        };
+        let (job, how) = (child.job, child.spec.shutdown_mode());
+        let left = abandon(cx, attempt);
+        if left.is_empty() {
+            self.started(cx, key, job, Outcome::Cancelled);
+            self.run(cx, job);
+        } else {
+            self.tell_to_stop(cx, key, left, how, After::Cancelled);
+        }
+    }
+
+    /// An attempt is over: what that means to its job, which goes on afterwards.
+    pub(super) fn started(&mut self, cx: &Cx, key: Key, number: u64, outcome: Outcome) {
+        let Some(job) = self.jobs.get_mut(&number) else {
+            return;
+        };
+        let error = match outcome {
+            Outcome::Started(pid) => {
+                job.started = Some(pid);
+                return;
+            }
+            Outcome::Ignored => return self.children.settle(key),
+            Outcome::Failed(error) => error,
+            // Nobody's failure, unless somebody waits for the child.
+            Outcome::Cancelled if matches!(job.why, Why::Boot | Why::Recover) => {
+                return self.children.settle(key);
+            }
+            Outcome::Cancelled => StartError::Init(ExitReason::Shutdown(None)),
+        };
+        match job.why {
+            Why::Boot => {
+                let id = match self.children.get_mut(key) {
+                    Some(child) => child.spec.id.clone(),
+                    None => return,
+                };
+                let error = Box::new(error);
+                self.end(cx, StartError::Child { id, error }.into_reason());
+            }
+            Why::Recover => {
+                job.start.clear();
+                self.recover(key, error.into_reason());
+            }
+            Why::Start(_) | Why::Restart(_) | Why::Terminate(_) => {
+                if let Some(job) = self.jobs.remove(&number) {
+                    self.busy.release(&job.scope);
+                    match job.why {
+                        Why::Start(reply) => {
+                            self.children.remove(key);
+                            reply.reply(Err(error.into()));
+                        }
+                        Why::Restart(reply) => reply.reply(Err(error.into())),
+                        Why::Boot | Why::Recover | Why::Terminate(_) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues a child's restart.
+    fn recover(&mut self, key: Key, reason: ExitReason) {
+        if let Some(child) = self.children.get_mut(key) {
+            child.state = State::Restarting(reason);
+            let id = child.spec.id.clone();
+            self.queue.push_back(Request::Recover(key, id));
+        }
+    }
+
+    /// A child that ran has ended by itself.
+    fn ended(&mut self, key: Key, reason: ExitReason) {
+        let Some(child) = self.children.get_mut(key) else {
+            return;
+        };
+        let State::Running(pid) = replace(&mut child.state, State::Stopped) else {
+            return;
+        };
+        let fate = fate(child.spec.restart, &reason);
+        self.children.forget_pid(pid);
+        match fate {
+            // If its group is being stopped just now, it is started with that, and no longer waits to
+            // be restarted when this comes up. OTP: `shutdown/1` takes the exit out of the mailbox.
+            Fate::Restart => self.recover(key, reason),
+            Fate::Keep | Fate::Forget => self.children.settle(key),
+        }
+    }
+
+    /// A linked process has ended, if the signal is to be believed: anybody can send one.
+    pub(super) fn linked_process_ended(&mut self, cx: &Cx, exit: Exit) {
+        let Some(from) = exit.from.filter(|from| !cx.system().is_alive(*from)) else {
+            return;
+        };
+        let Some((key, child)) = self.children.find_pid(from) else {
+            return;
+        };
+        match &mut child.state {
+            State::Running(_) => self.ended(key, exit.reason),
+            State::Starting(attempt) => attempt.ended.push((from, exit.reason)),
+            State::Stopping(_) => self.gone(cx, key, from),
+            State::Stopped | State::Restarting(_) => {}
+        }
+    }
+}
