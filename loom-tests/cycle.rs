@@ -264,15 +264,13 @@ fn the_edge_of_the_next_process_in_a_slot_is_not_taken_for_that_of_the_dead() {
     loom::model(|| {
         let table = Arc::new(graph(2));
         let other = table.clone();
-        let next = thread::spawn(move || {
-            let mut cache = Vec::new();
-            assert!(other.remove(A.0, A.1, &mut cache));
-            let next = spawn(&other, &mut cache).unwrap();
-            wait_unanswered(&other, next, B);
-            next
-        });
-        assert_eq!(table.edge(A), None, "A never waited");
-        let next = next.join().unwrap();
+        // (Not the other way round: loom would not have the look come late.)
+        let looker = thread::spawn(move || assert_eq!(other.edge(A), None, "A never waited"));
+        let mut cache = Vec::new();
+        assert!(table.remove(A.0, A.1, &mut cache));
+        let next = spawn(&table, &mut cache).unwrap();
+        wait_unanswered(&table, next, B);
+        looker.join().unwrap();
         assert_eq!(next, (1, 2));
         assert_eq!(table.edge(next).map(|(target, _)| target), Some(B));
     });
