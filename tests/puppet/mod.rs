@@ -23,8 +23,7 @@ pub(crate) enum Told {
 }
 
 pub(crate) type Doing<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
-type Doer<R> =
-    dyn for<'a> FnOnce(&'a mut Puppet, &'a mut Context<Puppet>) -> Doing<'a, R> + Send;
+type Doer<R> = dyn for<'a> FnOnce(&'a mut Puppet, &'a mut Context<Puppet>) -> Doing<'a, R> + Send;
 type Starter =
     dyn for<'a> FnOnce(&'a mut Context<Puppet>) -> Doing<'a, Result<(), InitStop>> + Send;
 
@@ -186,7 +185,12 @@ impl<R: Send + 'static> HandleCall<Do<R>> for Puppet {
 }
 impl<R: Send + 'static> HandleRequest<Ask<R>> for Puppet {
     type Reply = R;
-    async fn handle_request(&mut self, Ask(with): Ask<R>, reply: ReplyTo<R>, cx: &mut Context<Self>) {
+    async fn handle_request(
+        &mut self,
+        Ask(with): Ask<R>,
+        reply: ReplyTo<R>,
+        cx: &mut Context<Self>,
+    ) {
         with(self, reply, cx);
     }
 }
