@@ -329,9 +329,11 @@ fn a_call_to_a_server_that_never_answers_times_out_on_every_driver_and_runtime()
     }
 }
 
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Polls only those of its futures whose own waker was called, as `FuturesUnordered` does.
 struct Picky<T> {
-    futures: Vec<(Arc<Flag>, Option<Pin<Box<dyn Future<Output = T> + Send>>>)>,
+    futures: Vec<(Arc<Flag>, Option<Boxed<T>>)>,
 }
 struct Flag {
     woken: std::sync::atomic::AtomicBool,
@@ -346,7 +348,7 @@ impl Wake for Flag {
     }
 }
 impl<T> Picky<T> {
-    fn new(futures: Vec<Pin<Box<dyn Future<Output = T> + Send>>>) -> Self {
+    fn new(futures: Vec<Boxed<T>>) -> Self {
         let flag = || {
             Arc::new(Flag {
                 woken: true.into(),
