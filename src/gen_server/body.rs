@@ -199,7 +199,9 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             (*body).phase.set(Phase::Stopping);
             cell.own().uncounted = true;
             let (state, cx) = parts(body);
-            run(cell, worker, body, state.terminate(reason, cx))
+            run(cell, worker, body, async move {
+                state.terminate(reason, cx).await
+            })
         } else if let Some(node) = extra.continues.pop_front() {
             open(cell, worker, body, node)
         } else {
@@ -280,6 +282,15 @@ unsafe fn dispatch<S: GenServer>(
     }
 }
 
+/// Counts the message that a panic of `routes` takes along.
+struct CountIfLost<'a>(&'a Worker);
+
+impl Drop for CountIfLost<'_> {
+    fn drop(&mut self) {
+        self.0.core().count(Count::Aborted, 1);
+    }
+}
+
 #[cold]
 unsafe fn dispatch_rare<S: GenServer>(
     cell: &Cell,
@@ -295,11 +306,13 @@ unsafe fn dispatch_rare<S: GenServer>(
                 let name = ((*node).vtable.type_name)();
                 let mut message = Some(AnyMessage(envelope::open_any(node), name));
                 let mut routed = None;
+                let counted = CountIfLost(worker);
                 S::routes(&mut Routes {
                     message: &mut message,
                     envelope: &mut routed,
                     server: Default::default(),
                 });
+                std::mem::forget(counted);
                 if let Some(node) = routed {
                     return open(cell, worker, body, node);
                 }
@@ -308,7 +321,9 @@ unsafe fn dispatch_rare<S: GenServer>(
                 };
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_any(message, cx))
+                run(cell, worker, body, async move {
+                    state.handle_any(message, cx).await
+                })
             }
             Kind::Notice => match SystemNode::open(node) {
                 Content::Notice(notice) => notify(cell, worker, body, notice),
@@ -344,7 +359,9 @@ unsafe fn notify<S: GenServer>(
                 }
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_down(down, cx))
+                run(cell, worker, body, async move {
+                    state.handle_down(down, cx).await
+                })
             }
             Notice::Exit(exit) if exit.parent => {
                 cell.own().extra().stop.get_or_insert(exit.reason);
@@ -353,7 +370,9 @@ unsafe fn notify<S: GenServer>(
             Notice::Exit(exit) => {
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_exit(exit, cx))
+                run(cell, worker, body, async move {
+                    state.handle_exit(exit, cx).await
+                })
             }
             Notice::Stop { reason } => {
                 cell.own().extra().stop.get_or_insert(reason);
@@ -364,7 +383,12 @@ unsafe fn notify<S: GenServer>(
                     return skip(worker);
                 }
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_timeout(cx))
+                run(
+                    cell,
+                    worker,
+                    body,
+                    async move { state.handle_timeout(cx).await },
+                )
             }
         }
     }
@@ -382,7 +406,8 @@ unsafe fn disarm(cell: &Cell, worker: &Worker) {
     }
 }
 
-/// Runs the future of a callback that has no envelope of its own.
+/// Runs the future of a callback that has no envelope of its own. It shall call the callback only when
+/// polled: a panic outside the future that the callback returns is one of its message's, too.
 unsafe fn run<S: GenServer, F>(
     cell: &Cell,
     worker: &Worker,

@@ -351,7 +351,8 @@ pub struct Stop {
 
 impl Stop {
     fn watch(cell: &CellRef, reason: &ExitReason) -> Self {
-        let monitor: Monitor = crate::process::context::monitor_outside(&cell.core, cell.pid());
+        let monitor: Monitor =
+            crate::process::context::monitor_outside(&cell.core, cell.pid(), None);
         Stop {
             call: monitor,
             wanted: reason.clone(),
