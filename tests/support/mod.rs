@@ -47,7 +47,7 @@ pub(crate) fn settled(system: &System) -> Stats {
             .processes()
             .into_iter()
             .filter_map(|pid| system.process_info(pid).wait_timeout(DEADLINE))
-            .map(|info| info.message_queue_len)
+            .map(|info| info.message_queue_len + usize::from(info.in_handler))
             .sum();
         let after = system.stats();
         let still = (before.sent, before.handled) == (after.sent, after.handled);
@@ -62,7 +62,7 @@ pub(crate) fn settled(system: &System) -> Stats {
     }
 }
 
-/// The next thing a process reported; drives a manual system meanwhile.
+/// The next thing a process reported; drives a manual system meanwhile, and its virtual time.
 pub(crate) fn next<T>(system: &System, from: &Receiver<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -70,14 +70,18 @@ pub(crate) fn next<T>(system: &System, from: &Receiver<T>) -> T {
             return value;
         }
         assert!(Instant::now() < end, "nothing was reported");
-        pump(system);
+        probe(system, Duration::from_millis(1));
     }
 }
 
-/// Lets a manual system run (by a question that any process answers), or another thread.
+/// Lets others run: until a process that was queued behind them is through.
 pub(crate) fn pump(system: &System) {
+    probe(system, Duration::ZERO);
+}
+
+fn probe(system: &System, time: Duration) {
     let probe: Recipient<()> = system
-        .spawn(|_: Inbox<()>| async {})
+        .spawn(move |cx: Inbox<()>| async move { cx.sleep(time).await })
         .expect("a running system");
     system
         .monitor(probe.pid())
