@@ -238,6 +238,10 @@ impl<R> Call<R> {
                 .arm(&core, self.deadline, Due::Wake(cx.waker().clone()));
             self.timer = Some((timer, cx.waker().clone()));
         }
+        if core.timers.is_closed() {
+            // The system has ended, and its clock wakes nobody; what is not answered now never is.
+            return Poll::Ready(self.try_take().unwrap_or(Err(CallError::Timeout)));
+        }
         Poll::Pending
     }
 }

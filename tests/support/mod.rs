@@ -51,7 +51,9 @@ pub(crate) fn settled(system: &System) -> Stats {
             .sum();
         let after = system.stats();
         let still = (before.sent, before.handled) == (after.sent, after.handled);
-        if still && after.queued == queued as u64 {
+        let ended =
+            after.handled + after.aborted + after.rejected + after.dropped + after.undelivered;
+        if still && after.sent == ended + queued as u64 {
             return after;
         }
         assert!(
@@ -70,16 +72,17 @@ pub(crate) fn next<T>(system: &System, from: &Receiver<T>) -> T {
             return value;
         }
         assert!(Instant::now() < end, "nothing was reported");
-        probe(system, Duration::from_millis(1));
+        pass(system, Duration::from_millis(1));
     }
 }
 
 /// Lets others run: until a process that was queued behind them is through.
 pub(crate) fn pump(system: &System) {
-    probe(system, Duration::ZERO);
+    pass(system, Duration::ZERO);
 }
 
-fn probe(system: &System, time: Duration) {
+/// Lets `time` pass on the system's clock.
+pub(crate) fn pass(system: &System, time: Duration) {
     let probe: Recipient<()> = system
         .spawn(move |cx: Inbox<()>| async move { cx.sleep(time).await })
         .expect("a running system");
