@@ -350,7 +350,9 @@ fn every_callback_can_stop_the_server_and_nothing_is_handled_after_it() {
                     .spawn(|mut cx: Inbox<()>| async move { drop(cx.recv().await) })
                     .unwrap();
                 let pid = other.pid();
-                done(puppet, move |_, cx| drop(cx.monitor(pid)));
+                done(puppet, move |_, cx| {
+                    cx.monitor(pid);
+                });
                 other.send(()).unwrap();
                 system.monitor(pid).wait_timeout(DEADLINE).unwrap();
             }),
@@ -654,6 +656,7 @@ fn a_second_panic_changes_neither_the_reason_nor_who_is_told() {
             panic!("third, in drop");
         }
     }
+    #[expect(dead_code, reason = "it is there to be dropped")]
     struct Twice(Option<Bomb>);
     impl GenServer for Twice {
         type Args = ();
