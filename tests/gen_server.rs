@@ -794,7 +794,9 @@ fn a_receive_timeout_comes_after_silence_and_any_message_takes_it_back() {
         |system, it| system.send(it.pid(), "untyped"),
         |system, it| system.exit(it.pid(), ExitReason::Normal),
     ];
-    done(&it, |_, cx| drop(cx.trap_exit(true)));
+    done(&it, |_, cx| {
+        cx.trap_exit(true);
+    });
     for send in messages {
         done(&it, move |_, cx| cx.set_timeout(ms(10)));
         driver.advance(ms(5));
