@@ -14,11 +14,11 @@ use crate::error::{SpawnError, StartError};
 use crate::exit::ExitReason;
 use crate::gen_server::{AnyMessage, Recipient};
 use crate::process::call::{note_other_wait, own_turn};
-use crate::process::cell::{Cell, CellVtable, Step};
+use crate::process::cell::{Cell, CellVtable, Extra, Step};
 use crate::process::context::{ProcessContext, Sleep};
 use crate::process::deliver::guard;
 use crate::process::envelope;
-use crate::process::node::Kind;
+use crate::process::node::{Discard, Kind};
 use crate::process::pid::MonitorRef;
 use crate::process::signal::{Content, Down, Exit, Notice, SystemNode};
 use crate::process::spawn::{SpawnOptions, Ties, Unborn, make};
@@ -115,6 +115,25 @@ impl IntoExit for ExitReason {
     }
 }
 
+#[allow(unreachable_pub)] // named by a public `impl`, and by nothing else
+mod never {
+    /// Names `!`, which stable Rust has no other way to name.
+    pub trait Returns {
+        type Value;
+    }
+    impl<T> Returns for fn() -> T {
+        type Value = T;
+    }
+    pub type Never = <fn() -> ! as Returns>::Value;
+}
+
+/// A process that loops for ever.
+impl IntoExit for never::Never {
+    fn into_exit(self) -> ExitReason {
+        self
+    }
+}
+
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> IntoExit for Result<(), E> {
     fn into_exit(self) -> ExitReason {
         match self {
@@ -158,19 +177,32 @@ impl<M> Deref for Inbox<M> {
 
 impl<M> Drop for Inbox<M> {
     fn drop(&mut self) {
-        self.core.count(Count::Undelivered, self.saved.len() as u64);
+        if self.saved.is_empty() {
+            return;
+        }
+        if self.process.running().is_some() {
+            self.process.extra().passed_over -= self.saved.len();
+        }
+        let pid = self.process.owner();
         while let Some(message) = self.saved.pop_front() {
+            self.core.count(Count::Undelivered, 1);
+            let name = match &message {
+                Received::Message(_) => std::any::type_name::<M>(),
+                Received::Any(any) => any.type_name(),
+                Received::Down(_) | Received::Exit(_) => SystemNode::TYPE_NAME,
+            };
+            self.core.hooks.dead_letter(Some(pid), name, Discard::Dead);
             guard(move || drop(message));
         }
     }
 }
 
 impl<M: Send + 'static> Inbox<M> {
-    fn new(cell: NonNull<Cell>, core: CoreRef) -> Self {
+    fn new(cell: &Cell) -> Self {
         Inbox {
             process: ProcessContext::of(cell),
             saved: VecDeque::new(),
-            core,
+            core: cell.core.clone(),
             message: PhantomData,
         }
     }
@@ -261,6 +293,7 @@ impl<M: Send + 'static> Inbox<M> {
         while *scanned < self.saved.len() {
             if wanted(&self.saved[*scanned]) {
                 if let Some(received) = self.saved.remove(*scanned) {
+                    self.process.extra().passed_over -= 1;
                     if let Some(worker) = worker {
                         worker.count_handled();
                     }
@@ -275,9 +308,7 @@ impl<M: Send + 'static> Inbox<M> {
         };
         loop {
             // SAFETY: in the process's turn.
-            let has_next = !unsafe { cell.own() }.inbox.is_empty()
-                || cell.bounded.as_ref().is_some_and(|b| b.len() > 0);
-            if !has_next {
+            if !unsafe { has_mail(cell) } {
                 return Err(Empty::Nothing);
             }
             if cell.urgent.load(Relaxed) || !worker.charge() {
@@ -286,11 +317,15 @@ impl<M: Send + 'static> Inbox<M> {
             let Some(received) = self.open_next(cell, worker) else {
                 continue;
             };
-            if wanted(&received) {
+            let lost = AbortOnDrop(&self.core);
+            let take = wanted(&received);
+            std::mem::forget(lost);
+            if take {
                 worker.count_handled();
                 return Ok(received);
             }
             self.saved.push_back(received);
+            self.process.extra().passed_over += 1;
             *scanned = self.saved.len();
         }
     }
@@ -337,13 +372,20 @@ impl<M: Send + 'static> Inbox<M> {
                     }
                     _ => {}
                 },
-                Kind::Handler | Kind::Signal => {
-                    (vtable.discard)(node, crate::process::node::Discard::Dead)
-                }
+                Kind::Handler | Kind::Signal => (vtable.discard)(node, Discard::Dead),
             }
         }
         worker.count_handled();
         None
+    }
+}
+
+/// Accounts for a message whose pattern panics while it looks at it.
+struct AbortOnDrop<'a>(&'a CoreRef);
+
+impl Drop for AbortOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.count(Count::Aborted, 1);
     }
 }
 
@@ -416,16 +458,14 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
         let body = Cell::body::<ReceiverBody<P>>(this);
         let inbox = (*body)
             .inbox
-            .with_mut(|inbox| (*inbox).get_or_insert_with(|| Inbox::new(this, cell.core.clone())));
+            .with_mut(|inbox| (*inbox).get_or_insert_with(|| Inbox::new(cell)));
         loop {
             if let Some(extra) = cell.own().extra.as_mut() {
                 if let Some(reason) = extra.stop.clone() {
                     return Step::Exit(reason);
                 }
-                if let Some(receiver) = extra.receiver.take() {
-                    receiver.wake();
-                }
             }
+            wake_receiver(cell);
             worker.turn.woken.set(false);
             worker.turn.listens.set(false);
             worker.begin_poll();
@@ -451,22 +491,52 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
                 return Step::TakeIn;
             }
             if P::RECEIVES_BY_AWAIT {
-                return if worker.turn.listens.get() {
-                    Step::Listen
-                } else {
-                    Step::Park
-                };
+                // A receive in a combinator waits for mail until its waker was called, whether or not it
+                // was polled just now.
+                let receives = |extra: &Box<Extra>| extra.receiver.is_some();
+                let listens =
+                    worker.turn.listens.get() || cell.own().extra.as_ref().is_some_and(receives);
+                return if listens { Step::Listen } else { Step::Park };
             }
             // A state machine is polled again as long as it takes messages and there are more.
             let took = worker.turn.budget.get() < before;
-            let more =
-                !cell.own().inbox.is_empty() || cell.bounded.as_ref().is_some_and(|b| b.len() > 0);
-            if !(took && more) {
+            if !(took && has_mail(cell)) {
                 return Step::Listen;
             }
             if worker.turn.budget.get() == 0 || worker.limit_reached() {
                 return Step::Yield;
             }
+        }
+    }
+}
+
+/// Whether something is in the mailbox, taken in.
+///
+/// # Safety
+/// The caller is the running turn of `cell`.
+unsafe fn has_mail(cell: &Cell) -> bool {
+    // SAFETY: as the caller promises.
+    !unsafe { cell.own() }.inbox.is_empty() || cell.bounded.as_ref().is_some_and(|b| b.len() > 0)
+}
+
+/// Calls the waker of a receive that waits in a combinator, if there is mail for it. (Without mail it
+/// must not be called: it may be the process's own, which then would never rest.)
+///
+/// # Safety
+/// As for [`has_mail`].
+unsafe fn wake_receiver(cell: &Cell) {
+    // SAFETY: as the caller promises; `own` is let go before the waker runs.
+    unsafe {
+        let Some(extra) = cell.own().extra.as_mut() else {
+            return;
+        };
+        let Some(receiver) = extra.receiver.take() else {
+            return;
+        };
+        if has_mail(cell) {
+            receiver.wake();
+        } else {
+            cell.own().extra().receiver = Some(receiver);
         }
     }
 }
@@ -505,7 +575,7 @@ where
             let Some(run) = run.take() else {
                 return Poll::Ready(ExitReason::Normal);
             };
-            let inbox = Inbox::new(inbox.process.cell().this(), inbox.core.clone());
+            let inbox = Inbox::new(inbox.process.cell());
             *state = State::Future(run(inbox));
         }
         let State::Future(future) = state else {

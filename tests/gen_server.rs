@@ -350,7 +350,9 @@ fn every_callback_can_stop_the_server_and_nothing_is_handled_after_it() {
                     .spawn(|mut cx: Inbox<()>| async move { drop(cx.recv().await) })
                     .unwrap();
                 let pid = other.pid();
-                done(puppet, move |_, cx| drop(cx.monitor(pid)));
+                done(puppet, move |_, cx| {
+                    cx.monitor(pid);
+                });
                 other.send(()).unwrap();
                 system.monitor(pid).wait_timeout(DEADLINE).unwrap();
             }),
@@ -654,6 +656,7 @@ fn a_second_panic_changes_neither_the_reason_nor_who_is_told() {
             panic!("third, in drop");
         }
     }
+    #[expect(dead_code, reason = "it is there to be dropped")]
     struct Twice(Option<Bomb>);
     impl GenServer for Twice {
         type Args = ();
@@ -791,7 +794,9 @@ fn a_receive_timeout_comes_after_silence_and_any_message_takes_it_back() {
         |system, it| system.send(it.pid(), "untyped"),
         |system, it| system.exit(it.pid(), ExitReason::Normal),
     ];
-    done(&it, |_, cx| drop(cx.trap_exit(true)));
+    done(&it, |_, cx| {
+        cx.trap_exit(true);
+    });
     for send in messages {
         done(&it, move |_, cx| cx.set_timeout(ms(10)));
         driver.advance(ms(5));

@@ -91,6 +91,13 @@ impl<S> std::fmt::Debug for Start<S> {
     }
 }
 
+/// What the answer to a start means.
+enum Judged<S> {
+    Over(Result<ServerRef<S>, StartError>),
+    /// An error, which is one only once the server is dead.
+    Dying(Monitor, StartError),
+}
+
 impl<S: GenServer> Start<S> {
     fn refused(error: StartError) -> Self {
         Start {
@@ -119,26 +126,23 @@ impl<S: GenServer> Start<S> {
     }
 
     /// What an answer means: the outcome, or an error that is one only once the server is dead.
-    fn judge(
-        &mut self,
-        answer: Result<Result<(), StartError>, CallError>,
-    ) -> Result<Result<ServerRef<S>, StartError>, (Monitor, StartError)> {
+    fn judge(&mut self, answer: Result<Result<(), StartError>, CallError>) -> Judged<S> {
         if let Some(error) = self.refused.take() {
-            return Ok(Err(error));
+            return Judged::Over(Err(error));
         }
         let Some(cell) = self.cell.clone() else {
-            return Ok(Err(StartError::Refused));
+            return Judged::Over(Err(StartError::Refused));
         };
-        Ok(match answer {
+        Judged::Over(match answer {
             // SAFETY: the cell was made with a `ServerBody<S>`.
             Ok(Ok(())) => Ok(unsafe { ServerRef::from_cell(cell) }),
             Ok(Err(error)) => Err(error),
             Err(CallError::Exited(reason)) => Err(StartError::Init(reason)),
-            Err(CallError::Timeout) => return Err((kill(&cell), StartError::Timeout)),
+            Err(CallError::Timeout) => return Judged::Dying(kill(&cell), StartError::Timeout),
             // Its `init` waits for whoever waits here.
             Err(error @ CallError::Cycle(_)) => {
                 let error = StartError::Init(ExitReason::error(error));
-                return Err((kill(&cell), error));
+                return Judged::Dying(kill(&cell), error);
             }
             Err(CallError::WouldBlock) => Err(StartError::WouldBlock),
             Err(CallError::Stalled) => Err(StartError::Stalled),
@@ -156,8 +160,8 @@ impl<S: GenServer> Start<S> {
         let (monitor, error) = match self.dying.take() {
             Some(dying) => dying,
             None => match self.judge(wait(call)) {
-                Ok(outcome) => return outcome,
-                Err(dying) => dying,
+                Judged::Over(outcome) => return outcome,
+                Judged::Dying(monitor, error) => (monitor, error),
             },
         };
         // Dead, or left behind.
@@ -210,8 +214,8 @@ impl<S: GenServer> Future for Start<S> {
                 return Poll::Pending;
             };
             match self.judge(answer) {
-                Ok(outcome) => return Poll::Ready(outcome),
-                Err(dying) => self.dying = Some(dying),
+                Judged::Over(outcome) => return Poll::Ready(outcome),
+                Judged::Dying(monitor, error) => self.dying = Some((monitor, error)),
             }
         }
         if let Some((monitor, _)) = &mut self.dying {
@@ -252,9 +256,8 @@ impl<S: GenServer> Future for StartMonitor<S> {
             // Nobody knows this monitor: its `Down`, which is on its way, is nothing (as in OTP).
             let starter = here().and_then(|worker| worker.current());
             // SAFETY: the running process's cell, in its turn.
-            if let Some(extra) =
-                starter.and_then(|cell| unsafe { cell.as_ref().own() }.extra.as_mut())
-            {
+            let extra = starter.and_then(|cell| unsafe { cell.as_ref().own() }.extra.as_mut());
+            if let Some(extra) = extra {
                 extra.monitoring.remove(&monitor);
             }
         }

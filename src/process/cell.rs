@@ -139,6 +139,8 @@ pub(crate) struct Extra {
     pub(crate) alarm: Alarm,
     /// A combinator's waker that waits for mail.
     pub(crate) receiver: Option<std::task::Waker>,
+    /// How many messages a selective receive has taken out and passed over: queued all the same.
+    pub(crate) passed_over: usize,
     /// A large batch of arrivals, being turned around in slices.
     pub(crate) intake: Option<Intake>,
     /// The error for the call that closed a cycle, until its future picks it up.
@@ -170,6 +172,7 @@ impl Default for Extra {
             timeout: Default::default(),
             alarm: Alarm::default(),
             receiver: None,
+            passed_over: 0,
             intake: None,
             cycle: None,
             has_edge: false,

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -32,13 +31,19 @@ use crate::system::Handle;
 /// Every method panics if it is called anywhere but in the process's own turn: on another thread, or
 /// after the process ended. (Moving it elsewhere is the only way to do that.)
 pub struct ProcessContext {
-    cell: Option<NonNull<Cell>>,
+    owner: Owner,
 }
 
-// SAFETY: each use checks that it happens in the turn of its process (`cell`), where it is exclusive.
-unsafe impl Send for ProcessContext {}
-// SAFETY: as above.
-unsafe impl Sync for ProcessContext {}
+/// Whose context it is: creation, id and serial of one process; or, with creation 0, of whoever runs.
+/// Not its address: after its end another process may lie there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Owner(u32, u32, u32);
+
+impl Owner {
+    fn of(cell: &Cell) -> Self {
+        Owner(cell.core.creation(), cell.id, cell.serial)
+    }
+}
 
 impl std::fmt::Debug for ProcessContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,25 +54,39 @@ impl std::fmt::Debug for ProcessContext {
 impl ProcessContext {
     /// The context of whatever process runs when it is used (a server's lies in its own body).
     pub(crate) const fn of_whoever_runs() -> Self {
-        ProcessContext { cell: None }
+        ProcessContext {
+            owner: Owner(0, 0, 0),
+        }
     }
 
-    /// The context of one process, which may be moved.
-    pub(crate) const fn of(cell: NonNull<Cell>) -> Self {
-        ProcessContext { cell: Some(cell) }
+    /// The context of one process, which may be moved, and outlive it.
+    pub(crate) fn of(cell: &Cell) -> Self {
+        ProcessContext {
+            owner: Owner::of(cell),
+        }
     }
 
     /// The process's cell. (Not a borrow of `self`: it lives while the turn does, and the result is
     /// used within the calling method.)
     pub(crate) fn cell<'a>(&self) -> &'a Cell {
-        let running = here().and_then(|worker| worker.current());
-        match (running, self.cell) {
-            // SAFETY: the running process's cell is alive.
-            (Some(running), None) => unsafe { &*running.as_ptr() },
-            // SAFETY: as above.
-            (Some(running), Some(own)) if running == own => unsafe { &*running.as_ptr() },
-            _ => panic!("noex: a process's context was used outside the process's own turn"),
+        match self.running() {
+            Some(cell) => cell,
+            None => panic!("noex: a process's context was used outside the process's own turn"),
         }
+    }
+
+    /// The process's cell, if it is its turn.
+    pub(crate) fn running<'a>(&self) -> Option<&'a Cell> {
+        let running = here().and_then(|worker| worker.current())?;
+        // SAFETY: the running process's cell is alive.
+        let cell = unsafe { &*running.as_ptr() };
+        (self.owner.0 == 0 || self.owner == Owner::of(cell)).then_some(cell)
+    }
+
+    /// Whose context it is, if it is that of one process.
+    pub(crate) fn owner(&self) -> Pid {
+        let Owner(creation, id, serial) = self.owner;
+        Pid::local(creation, id, serial)
     }
 
     pub(crate) fn core<'a>(&self) -> &'a CoreRef {

@@ -58,6 +58,7 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     };
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
+        info.message_queue_len += extra.passed_over;
         info.links = extra.links.iter().copied().collect();
         info.monitors = extra.monitoring.values().copied().collect();
         info.monitored_by = extra

@@ -184,7 +184,7 @@ const fn vtable(kind: Kind) -> NodeVtable {
         release: not_held,
         fail: not_a_call,
         free: not_held,
-        type_name: || "a system message",
+        type_name: || SystemNode::TYPE_NAME,
     }
 }
 
@@ -192,6 +192,9 @@ static SIGNAL: NodeVtable = vtable(Kind::Signal);
 static NOTICE: NodeVtable = vtable(Kind::Notice);
 
 impl SystemNode {
+    /// What a dead letter says in place of a message's type.
+    pub(crate) const TYPE_NAME: &str = "a system message";
+
     pub(crate) fn signal(signal: Signal) -> *mut Node {
         Self::make(&SIGNAL, Content::Signal(signal))
     }

@@ -61,7 +61,7 @@ pub struct Stats {
     pub dropped: u64,
     /// Messages sent to a dead process, or still queued when their process died.
     pub undelivered: u64,
-    /// Messages in the mailboxes of live processes, and those whose handlers are at it.
+    /// Messages in the mailboxes of live processes, and those whose handlers wait.
     pub queued: u64,
     /// Processes started.
     pub spawned: u64,

@@ -58,7 +58,7 @@ impl Starter {
         started: &Started,
     ) -> Self {
         Starter {
-            process: ProcessContext::of(process.cell().this()),
+            process: ProcessContext::of(process.cell()),
             options: options.clone(),
             started: started.clone(),
         }

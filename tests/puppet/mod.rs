@@ -52,6 +52,7 @@ pub(crate) fn at_once<R: Send + 'static>(
 pub(crate) struct Note(pub(crate) u32);
 
 /// A request whose right to answer goes to the closure.
+#[allow(clippy::type_complexity)] // a closure's type, named once
 pub(crate) struct Ask<R>(
     pub(crate) Box<dyn FnOnce(&mut Puppet, ReplyTo<R>, &mut Context<Puppet>) + Send>,
 );

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use noex::{Builder, Inbox, Recipient, Stats, System};
+use noex::{Builder, ExitReason, Inbox, Recipient, Stats, System};
 
 /// No wait of a test takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -17,8 +17,13 @@ pub(crate) fn quiet() -> Builder {
 /// Runs `body` on one scheduler thread, on four, and on manual systems with virtual time and a
 /// hundred seeds (there the body's `.wait()`s drive the system).
 pub(crate) fn on_all(body: impl Fn(&System)) {
+    on_all_built(quiet, body);
+}
+
+/// As [`on_all`], with hooks or options of the test's own.
+pub(crate) fn on_all_built(builder: impl Fn() -> Builder, body: impl Fn(&System)) {
     for threads in [1, 4] {
-        let system = quiet().schedulers(threads).build().expect("threads");
+        let system = builder().schedulers(threads).build().expect("threads");
         body(&system);
         settled(&system);
         system
@@ -27,7 +32,7 @@ pub(crate) fn on_all(body: impl Fn(&System)) {
             .expect("an orderly end");
     }
     for seed in 0..100 {
-        let (system, driver) = quiet().virtual_clock().auto_advance().seed(seed).manual();
+        let (system, driver) = builder().virtual_clock().auto_advance().seed(seed).manual();
         body(&system);
         driver.run_until_idle();
         settled(&system);
@@ -47,6 +52,7 @@ pub(crate) fn settled(system: &System) -> Stats {
             .processes()
             .into_iter()
             .filter_map(|pid| system.process_info(pid).wait_timeout(DEADLINE))
+            // A message whose handler waits is still the process's.
             .map(|info| info.message_queue_len + usize::from(info.in_handler))
             .sum();
         let after = system.stats();
@@ -64,24 +70,45 @@ pub(crate) fn settled(system: &System) -> Stats {
     }
 }
 
-/// The next thing a process reported; drives a manual system meanwhile, and its virtual time.
+/// The next thing a process reported; drives a manual system meanwhile.
 pub(crate) fn next<T>(system: &System, from: &Receiver<T>) -> T {
+    let mut value = None;
+    until(system, || {
+        value = from.try_recv().ok();
+        value.is_some()
+    });
+    value.expect("until there is one")
+}
+
+/// How the process ends, once it has.
+pub(crate) fn end_of<M>(system: &System, process: &Recipient<M>) -> ExitReason {
+    let down = system
+        .monitor(process.pid())
+        .wait_timeout(DEADLINE)
+        .expect("its end");
+    process.exit_reason().unwrap_or(down.reason)
+}
+
+/// Waits until `done`; drives a manual system meanwhile, and moves its clock on if nothing else helps.
+pub(crate) fn until(system: &System, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
-    loop {
-        if let Ok(value) = from.try_recv() {
-            return value;
+    let mut rounds = 0;
+    while !done() {
+        assert!(Instant::now() < end, "it never came to that");
+        rounds += 1;
+        match rounds {
+            ..50 => pump(system),
+            _ => pass(system, Duration::from_millis(1)),
         }
-        assert!(Instant::now() < end, "nothing was reported");
-        pass(system, Duration::from_millis(1));
     }
 }
 
-/// Lets others run: until a process that was queued behind them is through.
+/// Lets a manual system run (until a process started for that has ended), or another thread.
 pub(crate) fn pump(system: &System) {
     pass(system, Duration::ZERO);
 }
 
-/// Lets `time` pass on the system's clock.
+/// As [`pump`], for so long on the system's clock.
 pub(crate) fn pass(system: &System, time: Duration) {
     let probe: Recipient<()> = system
         .spawn(move |cx: Inbox<()>| async move { cx.sleep(time).await })
