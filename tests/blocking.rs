@@ -274,17 +274,21 @@ fn who_never_stops_lets_everybody_else_run() {
 fn a_yield_lets_all_who_are_queued_run_first() {
     let (system, driver) = quiet().manual();
     let order = Arc::new(Mutex::new(Vec::new()));
-    for name in ["a", "b", "c"] {
-        let order = order.clone();
-        system
-            .spawn(move |cx: Inbox<()>| async move {
-                for round in 0..3 {
-                    order.lock().unwrap().push((round, name));
-                    cx.yield_now().await;
-                }
-            })
-            .unwrap();
-    }
+    let shared = order.clone();
+    system
+        .spawn(move |cx: Inbox<()>| async move {
+            for name in ["a", "b", "c"] {
+                let order = shared.clone();
+                let run = move |cx: Inbox<()>| async move {
+                    for round in 0..3 {
+                        order.lock().unwrap().push((round, name));
+                        cx.yield_now().await;
+                    }
+                };
+                cx.spawn(run).unwrap();
+            }
+        })
+        .unwrap();
     driver.run_until_idle();
     let seen = order.lock().unwrap().clone();
     let rounds: Vec<i32> = seen.iter().map(|(round, _)| *round).collect();
@@ -330,6 +334,75 @@ fn a_consumed_budget_ends_the_turn_after_the_handler() {
         "{seen:?}"
     );
     assert_eq!(handled.load(SeqCst), 5);
+}
+
+#[test]
+fn a_process_that_awaits_only_what_is_there_lets_others_run_and_can_be_killed() {
+    // On one thread: each would keep it for ever, and nobody could even start what it waits for.
+    let run = |system: &System| {
+        let dead = puppet(system, silent());
+        dead.stop(ExitReason::Normal)
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        let name = system.server::<Puppet>("late");
+        let (tell, told) = reports();
+        let retries = system
+            .spawn(move |_: Inbox<()>| async move {
+                while name.call(Note(1)).await.is_err() {}
+                let _ = tell.send(());
+            })
+            .unwrap();
+        let calls = system
+            .spawn(move |_: Inbox<()>| async move { while dead.call(Note(1)).await.is_err() {} })
+            .unwrap();
+        let sleeps = system
+            .spawn(|cx: Inbox<()>| async move {
+                loop {
+                    cx.sleep(Duration::ZERO).await;
+                }
+            })
+            .unwrap();
+        pump(system);
+        system
+            .start_with::<Puppet>(silent(), ServerOptions::new().name("late"))
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        next(system, &told);
+        system
+            .monitor(retries.pid())
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        for pid in [calls.pid(), sleeps.pid()] {
+            system.exit(pid, ExitReason::Kill);
+            system.monitor(pid).wait_timeout(DEADLINE).unwrap();
+        }
+    };
+    run(&quiet().schedulers(1).build().unwrap());
+    let (system, _driver) = quiet().virtual_clock().auto_advance().manual();
+    run(&system);
+}
+
+#[test]
+fn a_receive_that_does_not_wait_sees_all_that_is_there() {
+    for budget in [1, 7, 256] {
+        let (system, driver) = quiet().budget(budget).manual();
+        let (tell, told) = reports();
+        let receiver = system
+            .spawn(move |mut cx: Inbox<u32>| async move {
+                cx.recv().await;
+                let mut seen = 1;
+                while cx.recv_timeout(Duration::ZERO).await.is_some() {
+                    seen += 1;
+                }
+                let _ = tell.send(seen);
+            })
+            .unwrap();
+        for n in 0..1000 {
+            receiver.send(n).unwrap();
+        }
+        driver.run_until_idle();
+        assert_eq!(told.try_recv(), Ok(1000));
+    }
 }
 
 #[test]
