@@ -391,8 +391,11 @@ fn a_timeout_is_never_early_and_never_lost_on_threads() {
         let (mute, tell) = (mute.clone(), tell.clone());
         system
             .spawn(move |_: Inbox<()>| async move {
-                for n in 0..40 {
+                for n in 0..160 {
                     let timeout = (caller * 7 + n * 3) % 5 * MS + MS;
+                    // The thread may know the time from a moment ago only.
+                    let spin = Instant::now() + Duration::from_micros((n * 37 % 90).into());
+                    while Instant::now() < spin {}
                     let start = Instant::now();
                     let late = mute.call_with(Note(1), timeout).await;
                     let _ = tell.send((late, start.elapsed(), timeout));
@@ -400,7 +403,7 @@ fn a_timeout_is_never_early_and_never_lost_on_threads() {
             })
             .unwrap();
     }
-    for _ in 0..160 {
+    for _ in 0..640 {
         let (late, took, timeout) = next(&system, &told);
         assert_eq!(late, Err(CallError::Timeout));
         assert!(took >= timeout, "{took:?} instead of {timeout:?}");

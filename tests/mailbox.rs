@@ -318,3 +318,166 @@ fn a_bounded_receiver_is_bounded_as_well() {
         assert_eq!((next(system, &told), next(system, &told)), (1, 2));
     });
 }
+
+#[test]
+fn who_waits_for_room_pushes_nobody_out_whatever_the_policy() {
+    let system = quiet().schedulers(4).build().unwrap();
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Reject] {
+        let options = ServerOptions::new().mailbox(MailboxPolicy::Bounded {
+            capacity: 2,
+            overflow,
+        });
+        let notes = system
+            .start_with::<Notes>((), options)
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        let before = settled(&system);
+        let (tell, told) = reports();
+        std::thread::scope(|scope| {
+            for sender in 0..3 {
+                let (inside, outside, tell) = (notes.clone(), notes.clone(), tell.clone());
+                let send = move |_: Inbox<()>| async move {
+                    for n in 0..300 {
+                        inside.cast_async(Note(sender * 1000 + n)).await;
+                    }
+                    let _ = tell.send(());
+                };
+                system.spawn(send).unwrap();
+                scope.spawn(move || {
+                    for n in 0..300 {
+                        let sent = outside.cast_async(Note((sender + 3) * 1000 + n));
+                        sent.wait_timeout(DEADLINE).unwrap();
+                    }
+                });
+            }
+        });
+        for _ in 0..3 {
+            told.recv_timeout(DEADLINE).unwrap();
+        }
+        // The question below must find room, or it would push one out itself.
+        while system
+            .process_info(notes.pid())
+            .wait_timeout(DEADLINE)
+            .unwrap()
+            .message_queue_len
+            > 0
+        {
+            support::pump(&system);
+        }
+        let after = settled(&system);
+        assert_eq!(gained(after, before).0, 0, "{overflow:?}");
+        let seen = noted(&system, &notes);
+        assert_eq!(seen.len(), 1800);
+        // Those of each sender in their order.
+        for sender in 0..6 {
+            let own: Vec<u32> = seen
+                .iter()
+                .filter(|n| **n / 1000 == sender)
+                .copied()
+                .collect();
+            assert!(own.is_sorted() && own.len() == 300);
+        }
+    }
+}
+
+#[test]
+fn a_send_that_is_given_up_sends_nothing_and_one_that_is_late_gives_its_message_back() {
+    on_all(|system| {
+        let (notes, gate) = held_up(system, Overflow::Reject);
+        for n in 1..=3 {
+            notes.cast(Note(n)).unwrap();
+        }
+        drop(notes.cast_async(Note(4)));
+        let sent = notes.cast_async(Note(5));
+        let Err(SendError(back)) = sent.wait_timeout(Duration::from_millis(2)) else {
+            panic!("there was no room")
+        };
+        assert_eq!(back, Note(5));
+        // One that is polled and then dropped.
+        let (tell, told) = reports();
+        let sender = notes.clone();
+        system
+            .spawn(move |cx: Inbox<()>| async move {
+                let send = sender.cast_async(Note(6));
+                let sleep = cx.sleep(Duration::from_millis(1));
+                futures_lite::future::or(send, sleep).await;
+                let _ = tell.send(());
+            })
+            .unwrap();
+        next(system, &told);
+        gate.open();
+        assert_eq!(noted(system, &notes), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn every_message_to_a_bounded_mailbox_is_accounted_for_once() {
+    // A message that counts how many of its kind live.
+    struct Counted(std::sync::Arc<std::sync::atomic::AtomicIsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    impl HandleCast<Counted> for Notes {
+        async fn handle_cast(&mut self, _: Counted, cx: &mut Context<Self>) {
+            cx.yield_now().await;
+        }
+    }
+    impl HandleCall<Counted> for Notes {
+        type Reply = ();
+        async fn handle_call(&mut self, _: Counted, _: &mut Context<Self>) {}
+    }
+    let system = quiet().schedulers(4).build().unwrap();
+    let live = std::sync::Arc::new(std::sync::atomic::AtomicIsize::new(0));
+    let counted = || {
+        live.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Counted(live.clone())
+    };
+    let mut rejected = 0;
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Reject] {
+        for kill in [false, true] {
+            let options = ServerOptions::new().mailbox(MailboxPolicy::Bounded {
+                capacity: 5,
+                overflow,
+            });
+            let notes = system
+                .start_with::<Notes>((), options)
+                .wait_timeout(DEADLINE)
+                .unwrap();
+            let refused = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mut refused = 0;
+                            for n in 0..500 {
+                                match n % 5 {
+                                    0 => match notes.call(counted()).wait_timeout(DEADLINE) {
+                                        Ok(())
+                                        | Err(CallError::Overloaded | CallError::Exited(_)) => {}
+                                        other => panic!("{other:?}"),
+                                    },
+                                    _ => refused += u64::from(notes.cast(counted()).is_err()),
+                                }
+                                if kill && n == 250 {
+                                    system.exit(notes.pid(), ExitReason::Kill);
+                                }
+                            }
+                            refused
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .sum::<u64>()
+            });
+            rejected += refused;
+            assert!(refused == 0 || overflow == Overflow::Reject);
+        }
+    }
+    let stats = settled(&system);
+    assert_eq!(stats.rejected, rejected);
+    system.shutdown().wait_timeout(DEADLINE).unwrap();
+    assert_eq!(live.load(std::sync::atomic::Ordering::SeqCst), 0);
+}

@@ -321,8 +321,7 @@ impl<M: Send + 'static> Future for Sending<M> {
                 return Poll::Ready(());
             };
             let node = (self.envelope)(message);
-            // Another sender may have taken the room between: then the mailbox says so, whatever its
-            // policy, because this message is offered as one to be rejected.
+            // Another sender may have taken the room between: then the mailbox gives it back.
             match try_push(&self.cell, node) {
                 Ok(()) => return Poll::Ready(()),
                 // SAFETY: given back, unopened, with a message of type `M`.
@@ -334,13 +333,8 @@ impl<M: Send + 'static> Future for Sending<M> {
 
 /// Delivers unless the mailbox is full, whatever its policy.
 fn try_push(cell: &Cell, node: *mut Node) -> Result<(), *mut Node> {
-    if let Some(bounded) = &cell.bounded {
-        if bounded.is_full() {
-            return Err(node);
-        }
-    }
     // SAFETY: an envelope for a process of the cell's type, by the maker of `Sending`.
-    match unsafe { deliver(cell, node, Class::Counted) } {
+    match unsafe { deliver(cell, node, Class::Patient) } {
         Delivered::Full(node, _) => {
             cell.core.count(Count::Rejected, 1);
             Err(node)

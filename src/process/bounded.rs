@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::ask::wake_all;
+use super::deliver::Class;
 use super::mailbox::Mailbox;
 use super::node::{Kind, Node};
 use crate::sync::Mutex;
@@ -103,15 +104,16 @@ impl Bounded {
         }))
     }
 
-    /// Adds a node; `counted` says whether it is bounded.
-    pub(crate) fn push(&self, mailbox: &Mailbox, node: *mut Node, counted: bool) -> Put {
+    /// Adds a node.
+    pub(crate) fn push(&self, mailbox: &Mailbox, node: *mut Node, class: Class) -> Put {
+        let counted = class != Class::Exempt;
         let mut ring = self.ring.lock();
         if ring.closed {
             return Put::Closed;
         }
         let mut displaced = None;
         if counted && ring.counted >= self.capacity {
-            if self.overflow != Overflow::DropOldest {
+            if class == Class::Patient || self.overflow != Overflow::DropOldest {
                 return Put::Full(self.overflow);
             }
             let oldest = ring
@@ -154,12 +156,6 @@ impl Bounded {
             ring.waiting.push(waker.clone());
         }
         true
-    }
-
-    /// Whether a counted message would find no room now. (A dead process has room: it takes all.)
-    pub(crate) fn is_full(&self) -> bool {
-        let ring = self.ring.lock();
-        !ring.closed && ring.counted >= self.capacity
     }
 
     /// Takes the oldest node. Only the owner's turn calls this.

@@ -14,6 +14,8 @@ use crate::sched::{self, stats::Count, worker::worker_of};
 pub(crate) enum Class {
     /// A user's cast, call or plain message.
     Counted,
+    /// One whose sender waits for room: if there is none it comes back, whatever the policy.
+    Patient,
     /// A timer's message, a `Down`, an `Exit`: always accepted.
     Exempt,
 }
@@ -61,7 +63,7 @@ fn deliver_bounded(
     node: *mut Node,
     class: Class,
 ) -> Delivered {
-    match bounded.push(&cell.mailbox, node, class == Class::Counted) {
+    match bounded.push(&cell.mailbox, node, class) {
         Put::Quiet => Delivered::In,
         Put::Schedule => {
             sched::schedule(cell);
