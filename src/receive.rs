@@ -16,7 +16,7 @@ use crate::gen_server::{AnyMessage, Recipient};
 use crate::process::call::{note_other_wait, own_turn};
 use crate::process::cell::{Cell, CellVtable, Extra, Step};
 use crate::process::context::{ProcessContext, Sleep};
-use crate::process::deliver::guard;
+use crate::process::deliver::{AbortOnDrop, guard};
 use crate::process::envelope;
 use crate::process::node::{Discard, Kind};
 use crate::process::pid::MonitorRef;
@@ -377,15 +377,6 @@ impl<M: Send + 'static> Inbox<M> {
         }
         worker.count_handled();
         None
-    }
-}
-
-/// Accounts for a message whose pattern panics while it looks at it.
-struct AbortOnDrop<'a>(&'a CoreRef);
-
-impl Drop for AbortOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.count(Count::Aborted, 1);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::hooks::Event;
 use crate::process::ask::Ask;
 use crate::process::cell::{Cell, CellVtable, Step};
+use crate::process::deliver::AbortOnDrop;
 use crate::process::node::{Kind, Node, Progress, Stage};
 use crate::process::signal::{Content, Notice, SystemNode};
 use crate::process::{cycle, envelope, turn};
@@ -199,7 +200,7 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             (*body).phase.set(Phase::Stopping);
             cell.own().uncounted = true;
             let (state, cx) = parts(body);
-            run(cell, worker, body, state.terminate(reason, cx))
+            run(cell, worker, body, move || state.terminate(reason, cx))
         } else if let Some(node) = extra.continues.pop_front() {
             open(cell, worker, body, node)
         } else {
@@ -295,11 +296,13 @@ unsafe fn dispatch_rare<S: GenServer>(
                 let name = ((*node).vtable.type_name)();
                 let mut message = Some(AnyMessage(envelope::open_any(node), name));
                 let mut routed = None;
+                let lost = AbortOnDrop(worker.core());
                 S::routes(&mut Routes {
                     message: &mut message,
                     envelope: &mut routed,
                     server: Default::default(),
                 });
+                std::mem::forget(lost);
                 if let Some(node) = routed {
                     return open(cell, worker, body, node);
                 }
@@ -308,7 +311,7 @@ unsafe fn dispatch_rare<S: GenServer>(
                 };
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_any(message, cx))
+                run(cell, worker, body, move || state.handle_any(message, cx))
             }
             Kind::Notice => match SystemNode::open(node) {
                 Content::Notice(notice) => notify(cell, worker, body, notice),
@@ -344,7 +347,7 @@ unsafe fn notify<S: GenServer>(
                 }
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_down(down, cx))
+                run(cell, worker, body, move || state.handle_down(down, cx))
             }
             Notice::Exit(exit) if exit.parent => {
                 cell.own().extra().stop.get_or_insert(exit.reason);
@@ -353,7 +356,7 @@ unsafe fn notify<S: GenServer>(
             Notice::Exit(exit) => {
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_exit(exit, cx))
+                run(cell, worker, body, move || state.handle_exit(exit, cx))
             }
             Notice::Stop { reason } => {
                 cell.own().extra().stop.get_or_insert(reason);
@@ -364,7 +367,7 @@ unsafe fn notify<S: GenServer>(
                     return skip(worker);
                 }
                 let (state, cx) = parts(body);
-                run(cell, worker, body, state.handle_timeout(cx))
+                run(cell, worker, body, move || state.handle_timeout(cx))
             }
         }
     }
@@ -382,19 +385,20 @@ unsafe fn disarm(cell: &Cell, worker: &Worker) {
     }
 }
 
-/// Runs the future of a callback that has no envelope of its own.
+/// Runs a callback that has no envelope of its own. It is called in the envelope made for it here, so
+/// that a panic before there is a future is accounted for like any other.
 unsafe fn run<S: GenServer, F>(
     cell: &Cell,
     worker: &Worker,
     body: *mut ServerBody<S>,
-    future: F,
+    callback: impl FnOnce() -> F + Send + 'static,
 ) -> Progress
 where
     F: Future<Output = ()> + Send + 'static,
 {
     /// Boxed here, so that the envelope is small whatever the callback.
     type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
-    let boxed: Boxed = Box::pin(future);
+    let boxed: Boxed = Box::pin(async move { callback().await });
     let node = envelope::message(boxed, |_: *mut ServerBody<S>, future: Boxed| future);
     // SAFETY: the running turn; the node is fresh, for this server.
     unsafe {

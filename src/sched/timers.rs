@@ -15,7 +15,7 @@ use super::core::Core;
 use super::wheel::{Key, Wheel};
 use super::worker::{Worker, worker_of};
 use crate::process::cell::{Cell, CellRef};
-use crate::process::deliver::{Class, deliver};
+use crate::process::deliver::{Class, deliver, guard};
 use crate::process::node::{Discard, Node};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -205,7 +205,7 @@ impl Timers {
             shard.intervals.lock().remove(&timer.key);
         }
         drop(wheel);
-        drop(due); // may run user code (the message's `Drop`): not under the lock
+        guard(|| drop(due)); // may run user code (the message's `Drop`): not under the lock
         Some(Duration::from_nanos(
             tick.saturating_mul(MS).saturating_sub(core.clock.now()),
         ))
@@ -285,15 +285,19 @@ impl Timers {
     fn fire_one(&self, core: &Core, index: usize, tick: u64, due: Due) {
         match due {
             Due::Send(envelope) => envelope.send(core),
-            Due::Wake(waker) => waker.wake(),
+            Due::Wake(waker) => {
+                guard(|| waker.wake());
+            }
             Due::Alarm(cell) => {
                 if cell.mailbox.wake() {
                     super::schedule(&cell);
                 }
             }
             Due::Repeat(mut repeat) => {
-                let Some(envelope) = (repeat.make)() else {
+                // The message's `Clone` is user code: if it panics the timer is over.
+                let Ok(Some(envelope)) = crate::exit::catch(|| (repeat.make)()) else {
                     self.shards[index].intervals.lock().remove(&repeat.id);
+                    guard(|| drop(repeat));
                     return;
                 };
                 // Re-armed from its own due time, so that it does not drift; before the message is
@@ -317,7 +321,9 @@ impl Timers {
                 wheel.drain().collect()
             };
             shard.intervals.lock().clear();
-            drop(all); // runs user code (messages' `Drop`s): not under the lock
+            for (_, due) in all {
+                guard(|| drop(due)); // runs user code (messages' `Drop`s): not under the lock
+            }
         }
     }
 }
