@@ -603,6 +603,9 @@ impl Future for Sleep {
                     .arm(&self.core, self.at, Due::Wake(waker::waiter(cx.waker())));
             self.timer = Some((timer, waker::waiter(cx.waker())));
         }
+        if self.core.timers.is_closed() {
+            return Poll::Ready(()); // nobody is woken by this system any more
+        }
         Poll::Pending
     }
 }
