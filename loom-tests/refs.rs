@@ -7,7 +7,7 @@ use loom::thread;
 
 use crate::process::refs::Refs;
 use crate::sync::UnsafeCell;
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What is counted: a field for each holder, which it alone touches while it holds; and the freeing,
 /// which touches them all.
@@ -89,6 +89,26 @@ fn a_holder_that_finds_itself_the_only_one_frees_after_all_others_are_done() {
         for other in others {
             other.join().unwrap();
         }
+        counted.check_end();
+    });
+}
+
+/// A waker is used, then given up: who finds it gone sees that it was used.
+#[test]
+fn who_finds_a_hold_given_back_sees_what_was_done_with_it() {
+    loom::model(|| {
+        let counted = Counted::new(2);
+        let used = Arc::new(AtomicBool::new(false));
+        let waker = used.clone();
+        let other = spawn(&counted, move |counted| {
+            waker.store(true, Relaxed);
+            counted.free_if(counted.refs.give_back(1));
+        });
+        if counted.refs.get() == 1 {
+            assert!(used.load(Relaxed));
+        }
+        other.join().unwrap();
+        counted.free_if(counted.refs.give_back(1));
         counted.check_end();
     });
 }

@@ -484,9 +484,9 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
             if P::RECEIVES_BY_AWAIT {
                 // A receive in a combinator waits for mail until its waker was called, whether or not it
                 // was polled just now.
-                let receives = |extra: &Box<Extra>| extra.receiver.is_some();
+                let receives = |extra: &Extra| extra.receiver.is_some();
                 let listens =
-                    worker.turn.listens.get() || cell.own().extra.as_ref().is_some_and(receives);
+                    worker.turn.listens.get() || cell.own().extra.as_deref().is_some_and(receives);
                 return if listens { Step::Listen } else { Step::Park };
             }
             // A state machine is polled again as long as it takes messages and there are more.

@@ -615,7 +615,7 @@ fn a_message_that_panics_when_its_timer_clones_it_ends_that_timer_only() {
 }
 
 #[test]
-fn a_message_that_panics_when_its_timer_is_cancelled_or_dropped_harms_nobody() {
+fn a_timers_message_that_panics_when_the_system_drops_it_harms_nobody() {
     on_all(|system| {
         let receiver = system
             .spawn(|mut cx: Inbox<Bomb>| async move {
@@ -623,9 +623,6 @@ fn a_message_that_panics_when_its_timer_is_cancelled_or_dropped_harms_nobody() {
             })
             .unwrap();
         let hour = Duration::from_secs(3600);
-        let timer = system.send_after(hour, &receiver, Bomb("cancelled", true));
-        assert!(system.cancel_timer(timer).is_some());
-        // Dropped at the end of the system.
         let _timer = system.send_after(hour, &receiver, Bomb("left", true));
     });
 }

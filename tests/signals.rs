@@ -19,6 +19,7 @@ enum Do {
 }
 
 /// Something to do as the process.
+#[allow(clippy::type_complexity)]
 struct Job(Box<dyn FnOnce(&mut Inbox<Do>) + Send>);
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -200,7 +200,9 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             (*body).phase.set(Phase::Stopping);
             cell.own().uncounted = true;
             let (state, cx) = parts(body);
-            run(cell, worker, body, move || state.terminate(reason, cx))
+            run(cell, worker, body, async move {
+                state.terminate(reason, cx).await
+            })
         } else if let Some(node) = extra.continues.pop_front() {
             open(cell, worker, body, node)
         } else {
@@ -296,13 +298,13 @@ unsafe fn dispatch_rare<S: GenServer>(
                 let name = ((*node).vtable.type_name)();
                 let mut message = Some(AnyMessage(envelope::open_any(node), name));
                 let mut routed = None;
-                let lost = AbortOnDrop(worker.core());
+                let counted = AbortOnDrop(worker.core());
                 S::routes(&mut Routes {
                     message: &mut message,
                     envelope: &mut routed,
                     server: Default::default(),
                 });
-                std::mem::forget(lost);
+                std::mem::forget(counted);
                 if let Some(node) = routed {
                     return open(cell, worker, body, node);
                 }
@@ -311,7 +313,9 @@ unsafe fn dispatch_rare<S: GenServer>(
                 };
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, move || state.handle_any(message, cx))
+                run(cell, worker, body, async move {
+                    state.handle_any(message, cx).await
+                })
             }
             Kind::Notice => match SystemNode::open(node) {
                 Content::Notice(notice) => notify(cell, worker, body, notice),
@@ -347,7 +351,9 @@ unsafe fn notify<S: GenServer>(
                 }
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, move || state.handle_down(down, cx))
+                run(cell, worker, body, async move {
+                    state.handle_down(down, cx).await
+                })
             }
             Notice::Exit(exit) if exit.parent => {
                 cell.own().extra().stop.get_or_insert(exit.reason);
@@ -356,7 +362,9 @@ unsafe fn notify<S: GenServer>(
             Notice::Exit(exit) => {
                 disarm(cell, worker);
                 let (state, cx) = parts(body);
-                run(cell, worker, body, move || state.handle_exit(exit, cx))
+                run(cell, worker, body, async move {
+                    state.handle_exit(exit, cx).await
+                })
             }
             Notice::Stop { reason } => {
                 cell.own().extra().stop.get_or_insert(reason);
@@ -367,7 +375,12 @@ unsafe fn notify<S: GenServer>(
                     return skip(worker);
                 }
                 let (state, cx) = parts(body);
-                run(cell, worker, body, move || state.handle_timeout(cx))
+                run(
+                    cell,
+                    worker,
+                    body,
+                    async move { state.handle_timeout(cx).await },
+                )
             }
         }
     }
@@ -385,20 +398,20 @@ unsafe fn disarm(cell: &Cell, worker: &Worker) {
     }
 }
 
-/// Runs a callback that has no envelope of its own. It is called in the envelope made for it here, so
-/// that a panic before there is a future is accounted for like any other.
+/// Runs the future of a callback that has no envelope of its own. It shall call the callback only when
+/// polled: a panic outside the future that the callback returns is one of its message's, too.
 unsafe fn run<S: GenServer, F>(
     cell: &Cell,
     worker: &Worker,
     body: *mut ServerBody<S>,
-    callback: impl FnOnce() -> F + Send + 'static,
+    future: F,
 ) -> Progress
 where
     F: Future<Output = ()> + Send + 'static,
 {
     /// Boxed here, so that the envelope is small whatever the callback.
     type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
-    let boxed: Boxed = Box::pin(async move { callback().await });
+    let boxed: Boxed = Box::pin(future);
     let node = envelope::message(boxed, |_: *mut ServerBody<S>, future: Boxed| future);
     // SAFETY: the running turn; the node is fresh, for this server.
     unsafe {

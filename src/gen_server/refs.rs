@@ -20,6 +20,7 @@ use crate::process::envelope;
 use crate::process::node::{Discard, Node};
 use crate::process::pid::Pid;
 use crate::process::signal::{Down, Notice, Signal, SystemNode};
+use crate::process::wait::wait;
 use crate::sched::stats::Count;
 use crate::system::Handle;
 
@@ -278,9 +279,21 @@ impl<M: Send + 'static> Sending<M> {
     /// # Errors
     /// The caller must not block (it is a process), or a manual system is idle with the mailbox full;
     /// the message comes back.
-    pub fn wait(mut self) -> Result<(), SendError<M>> {
+    pub fn wait(self) -> Result<(), SendError<M>> {
+        self.block(None)
+    }
+
+    /// As [`wait`](Self::wait), for at most `timeout` from now.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait), and if there was no room in time.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<(), SendError<M>> {
+        self.block(Some(timeout))
+    }
+
+    fn block(mut self, timeout: Option<Duration>) -> Result<(), SendError<M>> {
         let core = self.cell.core.clone();
-        match crate::process::wait::wait(Some(&core), &mut self, None) {
+        match wait(Some(&core), &mut self, timeout) {
             Ok(()) => Ok(()),
             Err(_) => match self.message.take() {
                 Some(message) => Err(SendError(message)),
@@ -351,7 +364,8 @@ pub struct Stop {
 
 impl Stop {
     fn watch(cell: &CellRef, reason: &ExitReason) -> Self {
-        let monitor: Monitor = crate::process::context::monitor_outside(&cell.core, cell.pid());
+        let monitor: Monitor =
+            crate::process::context::monitor_outside(&cell.core, cell.pid(), None);
         Stop {
             call: monitor,
             wanted: reason.clone(),
@@ -739,6 +753,27 @@ impl<R> Calls<R> {
             .drain(..)
             .filter_map(|slot| match slot {
                 Slot::Waiting(call) => Some(call.wait()),
+                Slot::Answered(answer) => Some(answer),
+                Slot::Taken => None,
+            })
+            .collect()
+    }
+
+    /// As [`wait`](Self::wait), for at most `timeout` from now; what has no answer then is
+    /// [`CallError::Timeout`].
+    pub fn wait_timeout(mut self, timeout: Duration) -> Vec<Result<R, CallError>> {
+        let core = self.calls.iter().find_map(|slot| match slot {
+            Slot::Waiting(call) => call.home().cloned(),
+            _ => None,
+        });
+        let unready = match wait(core.as_deref(), &mut self, Some(timeout)) {
+            Ok(answers) => return answers,
+            Err(unready) => CallError::from(unready),
+        };
+        self.calls
+            .drain(..)
+            .filter_map(|slot| match slot {
+                Slot::Waiting(_) => Some(Err(unready.clone())),
                 Slot::Answered(answer) => Some(answer),
                 Slot::Taken => None,
             })

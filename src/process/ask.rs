@@ -95,9 +95,10 @@ impl<R> Ask<R> {
             return;
         };
         if waiter.edge != 0 {
-            // A server makes edges only to servers of its own system, which answer in their turns.
-            if let Some(worker) = here() {
-                edge::answered(&worker.core().table, waiter.edge);
+            // The edge is in the table of the asker, who marks a question only while it waits itself.
+            // Who answers may be anybody: a full mailbox drops requests where the newer one is sent.
+            if let Some(asker) = waker::waiting_process(&waiter.waker) {
+                edge::answered(&asker.core.table, waiter.edge);
             }
         }
         waiter.waker.wake();

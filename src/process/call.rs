@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ask::Pending;
 use super::cell::Cell;
-use super::wait::{Unready, wait};
+use super::wait::wait;
 use super::waker;
 use crate::error::CallError;
 use crate::sched::core::{Core, CoreRef};
@@ -143,6 +143,11 @@ impl<R> Call<R> {
         matches!(self.state, State::Over)
     }
 
+    /// The system whose clock its timeout runs on.
+    pub(crate) fn home(&self) -> Option<&CoreRef> {
+        self.core.as_ref()
+    }
+
     fn time_left(&self) -> Option<Duration> {
         let core = self.core.as_ref()?;
         (self.deadline != u64::MAX)
@@ -154,12 +159,7 @@ impl<R> Call<R> {
         self.disarm();
         let core = self.core.take();
         self.deadline = u64::MAX;
-        match wait(core.as_deref(), self, timeout) {
-            Ok(answer) => answer,
-            Err(Unready::Timeout) => Err(CallError::Timeout),
-            Err(Unready::Stalled) => Err(CallError::Stalled),
-            Err(Unready::WouldBlock) => Err(CallError::WouldBlock),
-        }
+        wait(core.as_deref(), self, timeout).unwrap_or_else(|unready| Err(unready.into()))
     }
 
     fn disarm(&mut self) {
@@ -237,6 +237,10 @@ impl<R> Call<R> {
                 .timers
                 .arm(&core, self.deadline, Due::Wake(cx.waker().clone()));
             self.timer = Some((timer, cx.waker().clone()));
+        }
+        if core.timers.is_closed() {
+            // The system has ended, and its clock wakes nobody; what is not answered now never is.
+            return Poll::Ready(self.try_take().unwrap_or(Err(CallError::Timeout)));
         }
         Poll::Pending
     }

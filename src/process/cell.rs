@@ -306,9 +306,12 @@ impl Cell {
         self.refs.add(WAKER + 1);
     }
 
-    /// Whether a waker of this process's is held by anything but noex's own futures.
-    pub(crate) fn has_foreign_wakers(&self) -> bool {
-        self.refs.get() >= WAKER
+    /// Whether anything but noex's own futures may wake this process, or has since the last `take`.
+    /// Called by the running turn.
+    pub(crate) fn is_woken_by_others(&self) -> bool {
+        // In this order: a waker that is gone by now may have been used first, and then the wake-up
+        // is seen (Acquire in `get`).
+        self.refs.get() >= WAKER || self.mailbox.is_woken()
     }
 
     /// Gives one reference back.

@@ -447,8 +447,8 @@ pub(crate) fn process_info(core: &CoreRef, pid: Pid) -> Info {
     }
 }
 
-/// Monitors a process from outside any process.
-pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid) -> Monitor {
+/// Monitors a process from outside any process, for at most `timeout`.
+pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid, timeout: Option<Duration>) -> Monitor {
     let (answer, pending) = question::<Down>();
     let monitor = core.new_monitor();
     let signal = Signal::Monitor {
@@ -471,7 +471,7 @@ pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid) -> Monitor {
         }));
     }
     Monitor {
-        call: Call::new(core, pending, None),
+        call: Call::new(core, pending, timeout),
         core: core.clone(),
         monitor,
         pid,
@@ -612,6 +612,9 @@ impl Future for Sleep {
                     .timers
                     .arm(&self.core, self.at, Due::Wake(waker::waiter(cx.waker())));
             self.timer = Some((timer, waker::waiter(cx.waker())));
+        }
+        if self.core.timers.is_closed() {
+            return Poll::Ready(()); // nobody is woken by this system any more
         }
         Poll::Pending
     }

@@ -12,7 +12,8 @@
 //!    is set just before the server parks, cleared when the answer is there, and when the server runs
 //!    on or dies.
 //! 2. A false alarm is worse than a missed one: a call whose right to answer may be handed on
-//!    (`HandleRequest`) makes no edge; neither do several calls at once, or foreign wakers.
+//!    (`HandleRequest`) makes no edge; neither do several calls at once, foreign wakers, or a handler
+//!    that has woken itself.
 //! 3. The error goes to the call that closed the cycle and to no other: it is kept with a hold on that
 //!    call's question.
 

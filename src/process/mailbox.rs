@@ -271,6 +271,12 @@ impl Mailbox {
         self.word.load(Relaxed) != tagged(ptr::null_mut(), QUEUED)
     }
 
+    /// Whether the waker fired since the last `take`. Only the running turn calls this.
+    pub(crate) fn is_woken(&self) -> bool {
+        // Relaxed: what the answer means to the caller is for the caller to order.
+        tag(self.word.load(Relaxed)) & WAKE != 0
+    }
+
     /// Goes idle until mail, a signal or a wake comes. `false`: something is here already, the turn
     /// goes on. Only the running turn calls this.
     #[inline(always)]

@@ -26,9 +26,11 @@ impl Refs {
         self.0.fetch_add(holds, Relaxed);
     }
 
-    /// How many there are, at some moment during the call. Orders nothing.
+    /// How many there are, at some moment during the call. What those did who had given theirs back
+    /// happened before.
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        // Acquire: pairs with the Release in `give_back`.
+        self.0.load(Acquire)
     }
 
     /// Ends `holds` of the caller's holds. `true`: those were the last; the caller must free.

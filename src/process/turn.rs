@@ -409,7 +409,7 @@ unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
     let Some(question) = turn.question.take() else {
         return;
     };
-    if turn.calls.get() == 1 && turn.others.get() == 0 && !cell.has_foreign_wakers() {
+    if turn.calls.get() == 1 && turn.others.get() == 0 && !cell.is_woken_by_others() {
         // SAFETY: as the caller promises.
         unsafe { cycle::enter(worker, cell, question) };
     }

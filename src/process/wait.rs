@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use crate::error::CallError;
 use crate::sched::clock::later;
 use crate::sched::core::Core;
 use crate::sched::manual::{Driven, drive, must_not_block};
@@ -21,6 +22,16 @@ pub(crate) enum Unready {
     WouldBlock,
     Stalled,
     Timeout,
+}
+
+impl From<Unready> for CallError {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::WouldBlock => CallError::WouldBlock,
+            Unready::Stalled => CallError::Stalled,
+            Unready::Timeout => CallError::Timeout,
+        }
+    }
 }
 
 /// How long to look for the result before the thread is put to sleep: a reply from an idle server

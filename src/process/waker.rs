@@ -85,6 +85,12 @@ pub(crate) fn waiter(waker: &Waker) -> Waker {
     }
 }
 
+/// The process that a waker made by [`waiter`] wakes; `None`: it is another kind of waker.
+pub(crate) fn waiting_process(waker: &Waker) -> Option<&Cell> {
+    // SAFETY: as in `cell`; the waker is borrowed for as long as the result.
+    std::ptr::eq(waker.vtable(), &WAITER).then(|| unsafe { cell(waker.data()) })
+}
+
 /// Whether the kept `old` wakes the same as `new` would.
 pub(crate) fn same(old: &Waker, new: &Waker) -> bool {
     if std::ptr::eq(new.vtable(), &FOREIGN) {

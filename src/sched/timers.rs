@@ -3,8 +3,9 @@
 //!
 //! # Invariants
 //! 1. A timer fires, is cancelled, or is dropped at the end of the system: exactly one of the three,
-//!    decided under its shard's lock.
+//!    decided under its shard's lock. An interval lives as long as it stands in its shard's `intervals`.
 //! 2. `next` of a shard is never later than its earliest timer while its lock is free.
+//! 3. User code (wakers, and `Clone`s and `Drop`s of messages) runs under no lock, and may panic.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -12,13 +13,14 @@ use std::time::Duration;
 
 use super::clock::{MS, later, tick_at};
 use super::core::Core;
+use super::stats::Count;
 use super::wheel::{Key, Wheel};
 use super::worker::{Worker, worker_of};
 use crate::process::cell::{Cell, CellRef};
-use crate::process::deliver::{Class, deliver, guard};
+use crate::process::deliver::{Class, deliver, guard, undelivered};
 use crate::process::node::{Discard, Node};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::sync::{Mutex, MutexGuard};
 
 const NEVER: u64 = u64::MAX;
 /// How many timers one visit to a shard fires before the lock is given back.
@@ -82,10 +84,11 @@ impl Envelope {
         match cell {
             // SAFETY: the envelope's node is ours to hand on.
             Some(cell) => unsafe { deliver(&cell, node, Class::Exempt).settle(&cell) },
-            // SAFETY: as above.
-            None => unsafe {
-                crate::process::deliver::undelivered(core, None, node, Discard::Dead)
-            },
+            None => {
+                core.count(Count::Sent, 1);
+                // SAFETY: as above.
+                unsafe { undelivered(core, None, node, Discard::Dead) };
+            }
         }
     }
 }
@@ -99,6 +102,8 @@ impl Drop for Envelope {
 
 pub(crate) struct Repeat {
     pub(crate) id: u64,
+    /// When it is due: exactly, not as rounded up to a tick, or it would drift.
+    pub(crate) at: u64,
     pub(crate) period: u64,
     /// Makes the next envelope; `None`: the target is gone, so is the timer.
     pub(crate) make: Box<dyn FnMut() -> Option<Envelope> + Send>,
@@ -113,6 +118,8 @@ struct Shard {
 pub(crate) struct Timers {
     shards: Box<[Shard]>,
     numbers: AtomicU64,
+    /// No timer will fire any more.
+    closed: AtomicBool,
 }
 
 impl Timers {
@@ -126,6 +133,7 @@ impl Timers {
                 })
                 .collect(),
             numbers: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -151,6 +159,32 @@ impl Timers {
         if let Some(id) = interval {
             shard.intervals.lock().insert(id, key);
         }
+        self.armed(core, shard, wheel, tick);
+        TimerRef {
+            shard: index as u32,
+            interval: interval.is_some(),
+            key: interval.unwrap_or(key.to_bits()),
+        }
+    }
+
+    /// Arms an interval that has fired again, unless it was cancelled meanwhile.
+    fn rearm(&self, core: &Core, index: usize, repeat: Box<Repeat>) {
+        let shard = &self.shards[index];
+        let tick = tick_at(repeat.at);
+        let mut wheel = shard.wheel.lock();
+        let mut intervals = shard.intervals.lock();
+        let Some(key) = intervals.get_mut(&repeat.id) else {
+            drop((intervals, wheel));
+            discard(Due::Repeat(repeat));
+            return;
+        };
+        *key = wheel.insert(tick, Due::Repeat(repeat));
+        drop(intervals);
+        self.armed(core, shard, wheel, tick);
+    }
+
+    /// A timer for `tick` was put into `wheel`, the shard's: tells whoever would sleep past it.
+    fn armed(&self, core: &Core, shard: &Shard, wheel: MutexGuard<'_, Wheel<Due>>, tick: u64) {
         let earlier = tick < shard.next.load(Relaxed);
         if earlier {
             // Relaxed: written under the lock; readers outside take it for a hint and look again
@@ -160,11 +194,6 @@ impl Timers {
         drop(wheel);
         if earlier {
             core.timer_armed(tick);
-        }
-        TimerRef {
-            shard: index as u32,
-            interval: interval.is_some(),
-            key: interval.unwrap_or(key.to_bits()),
         }
     }
 
@@ -178,7 +207,13 @@ impl Timers {
         let id = self.numbers.fetch_add(1, Relaxed);
         let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(MS);
         let at = core.clock.now().saturating_add(period);
-        self.arm(core, at, Due::Repeat(Box::new(Repeat { id, period, make })))
+        let repeat = Repeat {
+            id,
+            at,
+            period,
+            make,
+        };
+        self.arm(core, at, Due::Repeat(Box::new(repeat)))
     }
 
     fn key(&self, timer: TimerRef) -> Option<Key> {
@@ -199,16 +234,24 @@ impl Timers {
     pub(crate) fn cancel(&self, core: &Core, timer: TimerRef) -> Option<Duration> {
         let shard = self.shards.get(timer.shard as usize)?;
         let mut wheel = shard.wheel.lock();
-        let key = self.key(timer)?;
-        let (tick, due) = wheel.cancel(key)?;
-        if timer.interval {
-            shard.intervals.lock().remove(&timer.key);
-        }
+        let key = if timer.interval {
+            shard.intervals.lock().remove(&timer.key)?
+        } else {
+            Key::from_bits(timer.key)
+        };
+        let cancelled = wheel.cancel(key);
         drop(wheel);
-        guard(|| drop(due)); // may run user code (the message's `Drop`): not under the lock
-        Some(Duration::from_nanos(
-            tick.saturating_mul(MS).saturating_sub(core.clock.now()),
-        ))
+        match cancelled {
+            Some((tick, due)) => {
+                drop(due); // the canceller's: what panics in it is
+                Some(Duration::from_nanos(
+                    tick.saturating_mul(MS).saturating_sub(core.clock.now()),
+                ))
+            }
+            // It fires at this moment, for the last time (`rearm`).
+            None if timer.interval => Some(Duration::ZERO),
+            None => None,
+        }
     }
 
     /// The time a timer has left.
@@ -266,8 +309,8 @@ impl Timers {
                     unfinished
                 };
                 left -= due.len().max(1).min(left);
-                for (tick, due) in due.drain(..) {
-                    self.fire_one(core, index, tick, due);
+                for (_, due) in due.drain(..) {
+                    self.fire_one(core, index, due);
                 }
                 if let Some(worker) = worker_of(core) {
                     worker.flush_counts();
@@ -282,7 +325,7 @@ impl Timers {
         more
     }
 
-    fn fire_one(&self, core: &Core, index: usize, tick: u64, due: Due) {
+    fn fire_one(&self, core: &Core, index: usize, due: Due) {
         match due {
             Due::Send(envelope) => envelope.send(core),
             Due::Wake(waker) => {
@@ -294,38 +337,74 @@ impl Timers {
                 }
             }
             Due::Repeat(mut repeat) => {
-                // The message's `Clone` is user code: if it panics the timer is over.
-                let Ok(Some(envelope)) = crate::exit::catch(|| (repeat.make)()) else {
+                let mut made = None;
+                guard(|| made = (repeat.make)());
+                let Some(envelope) = made else {
                     self.shards[index].intervals.lock().remove(&repeat.id);
-                    guard(|| drop(repeat));
+                    discard(Due::Repeat(repeat));
                     return;
                 };
                 // Re-armed from its own due time, so that it does not drift; before the message is
-                // sent, so that its receiver can cancel it. Cancelled while it fired: it ends.
-                let still_wanted = self.shards[index].intervals.lock().contains_key(&repeat.id);
-                if still_wanted {
-                    let next = tick_at((tick * MS).saturating_add(repeat.period));
-                    self.arm_in(core, index, next, Due::Repeat(repeat));
-                }
+                // sent, so that its receiver can cancel it.
+                repeat.at = repeat.at.saturating_add(repeat.period);
+                self.rearm(core, index, repeat);
                 envelope.send(core);
             }
         }
     }
 
-    /// Drops all timers: the end of the system.
+    /// Drops all messages of timers: nobody handles messages any more. Who waits for an answer or a
+    /// time goes on waiting.
     pub(crate) fn clear(&self) {
+        self.drain(|due| matches!(due, Due::Wake(_)));
+    }
+
+    /// The end of the system: no timer fires any more, and whoever waits for one is woken, to find
+    /// [`is_closed`](Self::is_closed).
+    pub(crate) fn close(&self) {
+        // Relaxed: whoever arms a timer too late for the `drain` had the shard's lock after it.
+        self.closed.store(true, Relaxed);
+        self.drain(|_| false);
+    }
+
+    /// Whether no timer fires any more. Look after arming one.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    fn drain(&self, stays: impl Fn(&Due) -> bool) {
         for shard in &self.shards {
-            let all: Vec<_> = {
+            let mut goes = Vec::new();
+            {
                 let mut wheel = shard.wheel.lock();
-                shard.next.store(NEVER, Relaxed);
-                wheel.drain().collect()
-            };
-            shard.intervals.lock().clear();
-            for (_, due) in all {
-                guard(|| drop(due)); // runs user code (messages' `Drop`s): not under the lock
+                let all: Vec<_> = wheel.drain().collect();
+                for (tick, due) in all {
+                    if stays(&due) {
+                        wheel.insert(tick, due);
+                    } else {
+                        goes.push(due);
+                    }
+                }
+                shard
+                    .next
+                    .store(wheel.next_bound().unwrap_or(NEVER), Relaxed);
+                shard.intervals.lock().clear();
+            }
+            for due in goes {
+                match due {
+                    Due::Wake(waker) => {
+                        guard(|| waker.wake());
+                    }
+                    due => discard(due),
+                }
             }
         }
     }
+}
+
+/// Drops what a timer would have done.
+fn discard(due: Due) {
+    guard(|| drop(due));
 }
 
 /// A process's one lazy timer for all the timeouts its handlers wait with: it is armed for the

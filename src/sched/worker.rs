@@ -289,7 +289,8 @@ impl Worker {
     /// Counts a handled message; told to the others at the end of the turn.
     #[inline(always)]
     pub(crate) fn count_handled(&self) {
-        self.handled.set(self.handled.get() + 1);
+        // Wrapping: `recount_as_undelivered` takes one back that is counted only now.
+        self.handled.set(self.handled.get().wrapping_add(1));
     }
 
     /// The message being handled was nothing the process knows: it counts as undelivered instead.

@@ -191,7 +191,7 @@ impl Handle {
     /// Waits for the end of `pid`; ready at once, with [`ExitReason::NoProc`], if it is dead. Inside a
     /// process, [`ProcessContext::monitor`](crate::ProcessContext::monitor) sends it a message instead.
     pub fn monitor(&self, pid: Pid) -> Monitor {
-        context::monitor_outside(&self.core, pid)
+        context::monitor_outside(&self.core, pid, None)
     }
 
     /// Asks a process about itself, ahead of its queued messages; `None`: it is dead. A process that

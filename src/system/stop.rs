@@ -157,6 +157,7 @@ async fn stop_all(
     }
     let core = handle.core();
     halt(core);
+    core.timers.close();
     answer.send(Ok(if stuck.is_empty() {
         Ok(())
     } else {
@@ -207,6 +208,7 @@ pub(crate) fn join(
     halt(core);
     if here().is_some_and(|worker| core.is(worker.core())) {
         // One of its own threads: it cannot wait for itself. The others end by themselves.
+        core.timers.close();
         return;
     }
     if let Some(watchdog) = watchdog {
@@ -246,6 +248,7 @@ pub(crate) fn join(
             reap_all(core, worker);
         }
     }
+    core.timers.close();
 }
 
 /// Drops all processes of a system that nobody runs any more, on the calling thread. `terminate` is
@@ -273,7 +276,7 @@ pub(crate) fn reap_all(core: &CoreRef, worker: &Worker) {
             unsafe { turn::kill(worker, cell.as_ptr()) };
         }
     }
-    core.timers.clear();
+    core.timers.close();
 }
 
 impl Handle {

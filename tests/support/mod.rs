@@ -61,7 +61,9 @@ pub(crate) fn settled(system: &System) -> Stats {
             .sum();
         let after = system.stats();
         let still = (before.sent, before.handled) == (after.sent, after.handled);
-        if still && after.queued == queued as u64 {
+        let ended =
+            after.handled + after.aborted + after.rejected + after.dropped + after.undelivered;
+        if still && after.sent == ended + queued as u64 {
             return after;
         }
         assert!(
