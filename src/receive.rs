@@ -276,8 +276,11 @@ impl<M: Send + 'static> Inbox<M> {
             scanned: 0,
         };
         std::future::poll_fn(move |cx| {
-            if let Poll::Ready(received) = receive.poll(cx) {
-                return Poll::Ready(Some(received));
+            match receive.look(cx) {
+                Ok(received) => return Poll::Ready(Some(received)),
+                // The time is not over before all that is here was looked at.
+                Err(Empty::NotNow) => return Poll::Pending,
+                Err(Empty::Nothing) => {}
             }
             Pin::new(&mut sleep).poll(cx).map(|()| None)
         })
@@ -395,18 +398,22 @@ struct Receive<'a, M, F> {
 
 impl<M: Send + 'static, F: FnMut(&Received<M>) -> bool> Receive<'_, M, F> {
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Received<M>> {
-        match self.inbox.take(&mut self.wanted, &mut self.scanned) {
-            Ok(received) => return Poll::Ready(received),
-            Err(Empty::Nothing) => {
-                if let Some(worker) = here() {
-                    worker.turn.listens.set(true);
-                }
-            }
-            Err(Empty::NotNow) => {
-                if let Some(worker) = here() {
+        self.look(cx).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Takes the first wanted message, or sees to it that the process is woken.
+    fn look(&mut self, cx: &mut TaskContext<'_>) -> Result<Received<M>, Empty> {
+        let empty = match self.inbox.take(&mut self.wanted, &mut self.scanned) {
+            Ok(received) => return Ok(received),
+            Err(empty) => empty,
+        };
+        if let Some(worker) = here() {
+            match empty {
+                Empty::Nothing => worker.turn.listens.set(true),
+                Empty::NotNow => {
                     worker.turn.yielded.set(true);
+                    cx.waker().wake_by_ref();
                 }
-                cx.waker().wake_by_ref();
             }
         }
         note_other_wait(cx);
@@ -414,7 +421,7 @@ impl<M: Send + 'static, F: FnMut(&Received<M>) -> bool> Receive<'_, M, F> {
             // Polled by a combinator that wants its own waker called when mail comes.
             self.inbox.process.extra().receiver = Some(waker::waiter(cx.waker()));
         }
-        Poll::Pending
+        Err(empty)
     }
 }
 

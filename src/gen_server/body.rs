@@ -144,6 +144,7 @@ unsafe fn step<S: GenServer>(this: NonNull<Cell>, worker: &Worker) -> Step {
                 return Step::Yield;
             }
             cycle::resumed(worker.core(), cell);
+            worker.set_message(Some((*waiting).vtable));
             worker.begin_poll();
             match ((*waiting).vtable.resume)(waiting, body.cast()) {
                 Progress::Waits => return Step::Park,

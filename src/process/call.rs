@@ -13,6 +13,7 @@ use crate::error::CallError;
 use crate::sched::core::{Core, CoreRef};
 use crate::sched::timers::{Due, TimerRef};
 use crate::sched::worker::{Worker, here};
+use crate::sync::atomic::Ordering::Relaxed;
 
 /// The default timeout of a call, as in OTP.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -250,6 +251,9 @@ impl<R> Future for Call<R> {
     type Output = Result<R, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if matches!(self.state, State::Failed(_)) && out_of_turn(cx) {
+            return Poll::Pending;
+        }
         if let Some(answer) = self.try_take() {
             return Poll::Ready(answer);
         }
@@ -294,6 +298,24 @@ pub(crate) fn note_other_wait(cx: &Context<'_>) {
     if let Some((worker, _)) = own_turn(cx) {
         worker.turn.others.set(worker.turn.others.get() + 1);
     }
+}
+
+/// Charges the process for something it awaited that was there without a wait. `true`: its turn is
+/// over first; it is woken in the next. So one that awaits such things in a loop (a call to a dead
+/// server, say) lets others run, and can be killed.
+#[must_use = "`true`: return `Pending`"]
+pub(crate) fn out_of_turn(cx: &Context<'_>) -> bool {
+    let Some((worker, cell)) = here().and_then(|worker| Some((worker, worker.current()?))) else {
+        return false;
+    };
+    // SAFETY: the running process's cell is alive.
+    if !unsafe { cell.as_ref() }.urgent.load(Relaxed) && worker.charge() {
+        return false;
+    }
+    worker.turn.yielded.set(true);
+    note_other_wait(cx);
+    cx.waker().wake_by_ref();
+    true
 }
 
 /// Gives a named future that wraps a [`Call`] its three ways of waiting.

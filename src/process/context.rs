@@ -6,7 +6,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use super::ask::{Pending, question};
-use super::call::{Call, note_other_wait, waits};
+use super::call::{Call, note_other_wait, out_of_turn, waits};
 use super::cell::Cell;
 use super::deliver::send_signal;
 use super::info::ProcessInfo;
@@ -596,6 +596,10 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         if self.core.clock.now() >= self.at {
+            // Whoever waited for it has been out of turn.
+            if self.timer.is_none() && out_of_turn(cx) {
+                return Poll::Pending;
+            }
             return Poll::Ready(());
         }
         note_other_wait(cx);

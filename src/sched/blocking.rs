@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::core::Settings;
+use crate::process::deliver::guard;
 use crate::sync::Mutex;
 use crate::sync::atomic::{
     AtomicUsize,
@@ -97,7 +98,8 @@ impl Pool {
     }
 
     fn perform(&self, work: Work) {
-        work();
+        // What its closure panics with is its result; but that may panic when nobody wants it.
+        guard(work);
         self.pending.fetch_sub(1, Release);
         self.state.lock().free += 1;
     }

@@ -262,6 +262,8 @@ impl Worker {
             Some(cell) => {
                 // SAFETY: the turn's cell is alive.
                 let cell = unsafe { cell.as_ref() };
+                // What the one before waits with in its handler is not this one's.
+                remote.message.store(ptr::null_mut(), Relaxed);
                 remote
                     .running
                     .store(u64::from(cell.id) << 32 | u64::from(cell.serial), Relaxed);
