@@ -16,7 +16,7 @@ use crate::gen_server::{AnyMessage, Recipient};
 use crate::process::call::{note_other_wait, own_turn};
 use crate::process::cell::{Cell, CellVtable, Extra, Step};
 use crate::process::context::{ProcessContext, Sleep};
-use crate::process::deliver::guard;
+use crate::process::deliver::{AbortOnDrop, guard};
 use crate::process::envelope;
 use crate::process::node::{Discard, Kind};
 use crate::process::pid::MonitorRef;
@@ -383,15 +383,6 @@ impl<M: Send + 'static> Inbox<M> {
     }
 }
 
-/// Accounts for a message whose pattern panics while it looks at it.
-struct AbortOnDrop<'a>(&'a CoreRef);
-
-impl Drop for AbortOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.count(Count::Aborted, 1);
-    }
-}
-
 /// Why there is no message.
 enum Empty {
     Nothing,
@@ -500,9 +491,9 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
             if P::RECEIVES_BY_AWAIT {
                 // A receive in a combinator waits for mail until its waker was called, whether or not it
                 // was polled just now.
-                let receives = |extra: &Box<Extra>| extra.receiver.is_some();
+                let receives = |extra: &Extra| extra.receiver.is_some();
                 let listens =
-                    worker.turn.listens.get() || cell.own().extra.as_ref().is_some_and(receives);
+                    worker.turn.listens.get() || cell.own().extra.as_deref().is_some_and(receives);
                 return if listens { Step::Listen } else { Step::Park };
             }
             // A state machine is polled again as long as it takes messages and there are more.

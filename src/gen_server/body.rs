@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::hooks::Event;
 use crate::process::ask::Ask;
 use crate::process::cell::{Cell, CellVtable, Step};
+use crate::process::deliver::AbortOnDrop;
 use crate::process::node::{Kind, Node, Progress, Stage};
 use crate::process::signal::{Content, Notice, SystemNode};
 use crate::process::{cycle, envelope, turn};
@@ -283,15 +284,6 @@ unsafe fn dispatch<S: GenServer>(
     }
 }
 
-/// Counts the message that a panic of `routes` takes along.
-struct CountIfLost<'a>(&'a Worker);
-
-impl Drop for CountIfLost<'_> {
-    fn drop(&mut self) {
-        self.0.core().count(Count::Aborted, 1);
-    }
-}
-
 #[cold]
 unsafe fn dispatch_rare<S: GenServer>(
     cell: &Cell,
@@ -307,7 +299,7 @@ unsafe fn dispatch_rare<S: GenServer>(
                 let name = ((*node).vtable.type_name)();
                 let mut message = Some(AnyMessage(envelope::open_any(node), name));
                 let mut routed = None;
-                let counted = CountIfLost(worker);
+                let counted = AbortOnDrop(worker.core());
                 S::routes(&mut Routes {
                     message: &mut message,
                     envelope: &mut routed,

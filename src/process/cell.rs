@@ -123,6 +123,9 @@ pub(crate) struct Own {
 pub(crate) struct Extra {
     pub(crate) parent: Option<Pid>,
     pub(crate) links: BTreeSet<Pid>,
+    /// Unlinked, and it is not known yet that the other end has heard so: the unlink's number.
+    pub(crate) unlinking: BTreeMap<Pid, u64>,
+    pub(crate) unlinks: u64,
     pub(crate) watchers: BTreeMap<MonitorRef, Watcher>,
     pub(crate) monitoring: BTreeMap<MonitorRef, Pid>,
     /// The body was asked to stop after the current handler.
@@ -163,6 +166,8 @@ impl Default for Extra {
         Extra {
             parent: None,
             links: BTreeSet::new(),
+            unlinking: BTreeMap::new(),
+            unlinks: 0,
             watchers: BTreeMap::new(),
             monitoring: BTreeMap::new(),
             stop: None,

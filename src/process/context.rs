@@ -128,6 +128,7 @@ impl ProcessContext {
         if pid == me || !self.extra().links.insert(pid) {
             return;
         }
+        self.extra().unlinking.remove(&pid);
         let linked = self
             .core()
             .find(pid)
@@ -136,7 +137,7 @@ impl ProcessContext {
             let signal = Signal::Exit {
                 from: Some(pid),
                 reason: ExitReason::NoProc,
-                cause: Cause::NoLink,
+                cause: Cause::Link,
             };
             // To oneself, so it arrives.
             let _ = send_signal(self.cell(), signal);
@@ -147,10 +148,19 @@ impl ProcessContext {
     /// reaches this process; one that was trapped may be in the mailbox already
     /// ([`unlink_flush`](Self::unlink_flush)). OTP: `unlink/1`.
     pub fn unlink(&self, pid: Pid) {
-        if self.extra().links.remove(&pid) {
-            if let Some(peer) = self.core().find(pid) {
-                let _ = send_signal(&peer, Signal::Unlink { from: self.pid() });
-            }
+        let extra = self.extra();
+        if !extra.links.remove(&pid) {
+            return;
+        }
+        extra.unlinks += 1;
+        let number = extra.unlinks;
+        let from = self.pid();
+        let sent = self
+            .core()
+            .find(pid)
+            .is_some_and(|peer| send_signal(&peer, Signal::Unlink { from, number }).is_ok());
+        if sent {
+            self.extra().unlinking.insert(pid, number);
         }
     }
 

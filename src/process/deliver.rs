@@ -131,6 +131,16 @@ pub(crate) fn guard(run: impl FnOnce()) -> bool {
     crate::exit::catch(run).is_ok()
 }
 
+/// Accounts for a message in case user code that looks at it outside a handler panics; to be forgotten
+/// if it does not.
+pub(crate) struct AbortOnDrop<'a>(pub(crate) &'a Core);
+
+impl Drop for AbortOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.count(Count::Aborted, 1);
+    }
+}
+
 /// Sends a signal. `false`: the process is dead, the signal is dropped.
 pub(crate) fn send_signal(cell: &Cell, signal: Signal) -> Result<(), Signal> {
     let node = SystemNode::signal(signal);

@@ -12,10 +12,9 @@ use crate::exit::ExitReason;
 /// Why an exit signal was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// A linked process exited. Void unless the link still stands.
+    /// A linked process exited, or was none when it should have been linked. Void unless the link
+    /// still stands on the receiver's side.
     Link,
-    /// The link could not be made: no such process.
-    NoLink,
     /// `exit(pid, reason)`.
     Sent,
     /// As `Sent`, by the receiver's parent or the system on the parent's behalf.
@@ -32,8 +31,16 @@ pub(crate) enum Signal {
     Link {
         from: Pid,
     },
+    /// The sender's unlink number so and so; always answered by `Unlinked`.
     Unlink {
         from: Pid,
+        number: u64,
+    },
+    /// Until this comes, a `Link` from there is older than our unlink was known there, and void: both
+    /// ends agree that there is no link. OTP: the unlink acknowledgement of the link protocol.
+    Unlinked {
+        from: Pid,
+        number: u64,
     },
     Monitor {
         monitor: MonitorRef,

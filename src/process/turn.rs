@@ -295,9 +295,6 @@ unsafe fn act(worker: &Worker, cell: &Cell, node: *mut Node) -> Acted {
             (Some(extra), Some(from), Cause::Link) => extra.links.remove(&from),
             _ => false,
         };
-        if let (Some(extra), Some(from), Cause::NoLink) = (&mut own.extra, from, cause) {
-            extra.links.remove(&from);
-        }
         return match judge(
             cause,
             reason,
@@ -339,10 +336,22 @@ unsafe fn act(worker: &Worker, cell: &Cell, node: *mut Node) -> Acted {
     };
     match signal {
         Signal::Link { from } => {
-            own.extra().links.insert(from);
+            let extra = own.extra();
+            if !extra.unlinking.contains_key(&from) {
+                extra.links.insert(from);
+            }
         }
-        Signal::Unlink { from } => {
-            own.extra().links.remove(&from);
+        Signal::Unlink { from, number } => {
+            if let Some(extra) = own.extra.as_mut() {
+                extra.links.remove(&from);
+            }
+            unlinked(worker.core(), cell.pid(), from, number);
+        }
+        Signal::Unlinked { from, number } => {
+            let unlinking = &mut own.extra().unlinking;
+            if unlinking.get(&from) == Some(&number) {
+                unlinking.remove(&from);
+            }
         }
         Signal::Monitor { monitor, watcher } => {
             own.extra().watchers.insert(monitor, watcher);
@@ -677,7 +686,7 @@ pub(crate) fn refuse(core: &Core, dead: Pid, signal: Signal) {
                 let signal = Signal::Exit {
                     from: Some(dead),
                     reason: ExitReason::NoProc,
-                    cause: Cause::NoLink,
+                    cause: Cause::Link,
                 };
                 let _ = send_signal(&cell, signal);
             }
@@ -693,13 +702,21 @@ pub(crate) fn refuse(core: &Core, dead: Pid, signal: Signal) {
                 },
             );
         }
-        // The dead neither exit again nor count links; a question's answer is its `Drop`.
+        Signal::Unlink { from, number } => unlinked(core, dead, from, number),
+        // The dead do not exit again; a question's answer is its `Drop`.
         Signal::Exit { .. }
-        | Signal::Unlink { .. }
+        | Signal::Unlinked { .. }
         | Signal::Demonitor { .. }
         | Signal::StopNow { .. }
         | Signal::Info { .. }
         | Signal::Bell => {}
+    }
+}
+
+/// Tells `to` that `from` has heard of its unlink.
+fn unlinked(core: &Core, from: Pid, to: Pid, number: u64) {
+    if let Some(cell) = core.find(to) {
+        let _ = send_signal(&cell, Signal::Unlinked { from, number });
     }
 }
 

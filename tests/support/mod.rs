@@ -1,7 +1,11 @@
 //! What tests share: one body on every kind of driver.
 #![allow(dead_code)] // each test binary uses its own part
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use noex::{Builder, ExitReason, Inbox, Recipient, Stats, System};
@@ -121,4 +125,37 @@ pub(crate) fn pass(system: &System, time: Duration) {
 
 pub(crate) fn reports<T>() -> (Sender<T>, Receiver<T>) {
     channel()
+}
+
+/// Something to wait for until the test lets go.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
+
+/// A gate twice: one to wait at, one to open.
+pub(crate) fn gate() -> (Gate, Gate) {
+    let gate = Gate::default();
+    (gate.clone(), gate)
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        let wakers = {
+            let mut gate = self.0.lock().expect("nobody panics here");
+            gate.0 = true;
+            std::mem::take(&mut gate.1)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Future for Gate {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut gate = self.0.lock().expect("nobody panics here");
+        if gate.0 {
+            return Poll::Ready(());
+        }
+        gate.1.push(cx.waker().clone());
+        Poll::Pending
+    }
 }
