@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::error::{SpawnError, StartError};
 use crate::exit::ExitReason;
 use crate::gen_server::{AnyMessage, Recipient};
+use crate::process::bounded::Next;
 use crate::process::call::{note_other_wait, own_turn};
 use crate::process::cell::{Cell, CellVtable, Extra, Step};
 use crate::process::context::{ProcessContext, Sleep};
@@ -337,10 +338,19 @@ impl<M: Send + 'static> Inbox<M> {
     fn open_next(&mut self, cell: &Cell, worker: &Worker) -> Option<Received<M>> {
         // SAFETY: in the process's turn.
         let own = unsafe { cell.own() };
-        let node = own
-            .inbox
-            .pop_front()
-            .or_else(|| cell.bounded.as_ref().and_then(|bounded| bounded.pop()))?;
+        let node = match (own.inbox.pop_front(), &cell.bounded) {
+            (Some(node), _) => node,
+            (None, None) => return None,
+            (None, Some(bounded)) => match bounded.next() {
+                Next::Message(node) => node,
+                Next::Nothing => return None,
+                Next::Signal => {
+                    // To be taken in before the next message (its sender may not have said so yet).
+                    cell.urgent.store(true, Relaxed);
+                    return None;
+                }
+            },
+        };
         // SAFETY: taken out of the mailbox, so ours, in each arm.
         unsafe {
             let vtable = (*node).vtable;

@@ -481,3 +481,44 @@ fn every_message_to_a_bounded_mailbox_is_accounted_for_once() {
     system.shutdown().wait_timeout(DEADLINE).unwrap();
     assert_eq!(live.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
+
+#[test]
+fn a_signal_to_a_bounded_mailbox_is_not_lost_however_busy_its_process_is() {
+    let system = quiet().schedulers(2).build().unwrap();
+    let bounded = MailboxPolicy::Bounded {
+        capacity: 8,
+        overflow: Overflow::DropNewest,
+    };
+    let notes = system
+        .start_with::<Notes>((), ServerOptions::new().mailbox(bounded))
+        .wait_timeout(DEADLINE)
+        .unwrap();
+    let receiver = system
+        .spawn_with(
+            SpawnOptions::new().mailbox(bounded),
+            |mut cx: Inbox<u32>| async move { while let Received::Message(_) = cx.recv().await {} },
+        )
+        .unwrap();
+    // They empty their mailboxes as fast as the signals come in.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for n in 0..2000 {
+                    notes.cast(Note(n)).unwrap();
+                    receiver.send(n).unwrap();
+                    for pid in [notes.pid(), receiver.pid()] {
+                        drop(system.monitor(pid)); // two signals
+                        assert!(system.process_info(pid).wait_timeout(DEADLINE).is_some());
+                    }
+                }
+            });
+        }
+    });
+    settled(&system);
+    for pid in [notes.pid(), receiver.pid()] {
+        let monitor = system.monitor(pid);
+        system.exit(pid, ExitReason::Kill);
+        let down = monitor.wait_timeout(DEADLINE).expect("it was killed");
+        assert_eq!(down.reason, ExitReason::Killed);
+    }
+}

@@ -16,6 +16,7 @@ use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::hooks::Event;
 use crate::process::ask::Ask;
+use crate::process::bounded::Next;
 use crate::process::cell::{Cell, CellVtable, Step};
 use crate::process::deliver::AbortOnDrop;
 use crate::process::node::{Kind, Node, Progress, Stage};
@@ -168,7 +169,14 @@ unsafe fn step<S: GenServer>(this: NonNull<Cell>, worker: &Worker) -> Step {
             }
             let node = match &cell.bounded {
                 None => cell.own().inbox.pop_front(),
-                Some(bounded) => cell.own().inbox.pop_front().or_else(|| bounded.pop()),
+                Some(bounded) => match cell.own().inbox.pop_front() {
+                    Some(node) => Some(node),
+                    None => match bounded.next() {
+                        Next::Message(node) => Some(node),
+                        Next::Nothing => None,
+                        Next::Signal => return Step::TakeIn,
+                    },
+                },
             };
             let Some(node) = node else {
                 return Step::Listen;

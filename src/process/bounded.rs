@@ -2,21 +2,23 @@
 //! order of sending is kept; only messages of users count against the bound.
 //!
 //! # Invariants
-//! 1. Every node of the process lies in the ring, in order of sending; its stack stays empty.
+//! 1. Every node of the process lies in the ring, in order of sending; its stack has bells only.
 //! 2. `counted` is the number of bounded entries in the ring, at most `capacity`.
 //! 3. An entry keeps its place until the owner pops it: what is taken out from the middle leaves
 //!    `None`, so places can be named by number.
 //! 4. A sender that waits for room is woken when room comes, or when the process dies. All are woken
 //!    and try again: one alone might have given up meanwhile and take the room to its grave.
+//! 5. A signal in the ring was put there together with a bell in the stack. Signals are carried out
+//!    when the bells are taken in, and by nobody who merely comes to them.
 
 use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::ask::wake_all;
 use super::deliver::Class;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Pushed};
 use super::node::{Kind, Node};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What happens to a message for which a bounded mailbox has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,32 @@ pub(crate) enum Put {
     Displaced(*mut Node, bool),
 }
 
+/// What comes next for the process.
+pub(crate) enum Next {
+    Nothing,
+    Message(*mut Node),
+    /// A signal, to be carried out first: its bell is in the process's own mailbox.
+    Signal,
+}
+
+/// Takes the first node out, and wakes who waits for its room once the lock is free.
+fn pop_front(mut ring: MutexGuard<'_, Ring>) -> Option<*mut Node> {
+    loop {
+        let entry = ring.entries.pop_front()?;
+        ring.popped += 1;
+        let Some(entry) = entry else { continue };
+        ring.counted -= usize::from(entry.counted);
+        let waiting = if entry.counted {
+            std::mem::take(&mut ring.waiting)
+        } else {
+            Vec::new()
+        };
+        drop(ring);
+        wake_all(waiting);
+        return Some(entry.node);
+    }
+}
+
 impl Bounded {
     pub(crate) fn new(policy: MailboxPolicy) -> Option<Box<Self>> {
         let MailboxPolicy::Bounded { capacity, overflow } = policy else {
@@ -133,17 +161,31 @@ impl Bounded {
         }
     }
 
-    /// Adds a signal; the caller then wakes the process.
-    pub(crate) fn push_signal(&self, node: *mut Node) -> bool {
+    /// Adds a signal, and to the process's own mailbox `bell`, which announces it. Both come back if
+    /// the process is dead.
+    ///
+    /// # Safety
+    /// `bell` is a signal node of the caller's, handed over unless `Closed` comes back.
+    pub(crate) unsafe fn push_signal(
+        &self,
+        mailbox: &Mailbox,
+        node: *mut Node,
+        bell: *mut Node,
+    ) -> Pushed {
+        // Both under the lock: whoever finds the signal finds its bell (invariant 5).
         let mut ring = self.ring.lock();
         if ring.closed {
-            return false;
+            return Pushed::Closed;
         }
-        ring.entries.push_back(Some(Entry {
-            node,
-            counted: false,
-        }));
-        true
+        // SAFETY: as the caller promises.
+        let rung = unsafe { mailbox.push_signal(bell) };
+        if rung != Pushed::Closed {
+            ring.entries.push_back(Some(Entry {
+                node,
+                counted: false,
+            }));
+        }
+        rung
     }
 
     /// Registers `waker` for room, unless there is room (or the process is dead): then `false`.
@@ -158,23 +200,28 @@ impl Bounded {
         true
     }
 
-    /// Takes the oldest node. Only the owner's turn calls this.
-    pub(crate) fn pop(&self) -> Option<*mut Node> {
+    /// Takes the oldest message. Only the owner's turn calls this.
+    pub(crate) fn next(&self) -> Next {
         let mut ring = self.ring.lock();
         loop {
-            let entry = ring.entries.pop_front()?;
-            ring.popped += 1;
-            let Some(entry) = entry else { continue };
-            ring.counted -= usize::from(entry.counted);
-            let waiting = if entry.counted {
-                std::mem::take(&mut ring.waiting)
-            } else {
-                Vec::new()
-            };
-            drop(ring);
-            wake_all(waiting);
-            return Some(entry.node);
+            match ring.entries.front() {
+                None => return Next::Nothing,
+                // SAFETY: as in `take_signal`.
+                Some(Some(entry)) if unsafe { (*entry.node).vtable.kind } == Kind::Signal => {
+                    return Next::Signal;
+                }
+                Some(Some(_)) => return pop_front(ring).map_or(Next::Nothing, Next::Message),
+                Some(None) => {
+                    ring.entries.pop_front();
+                    ring.popped += 1;
+                }
+            }
         }
+    }
+
+    /// Takes the oldest node, whatever it is: the process is dead.
+    pub(crate) fn pop(&self) -> Option<*mut Node> {
+        pop_front(self.ring.lock())
     }
 
     /// Goes idle if nothing is here: as `Mailbox::listen`, with the ring's lock held so that no push

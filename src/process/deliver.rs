@@ -150,21 +150,14 @@ pub(crate) fn send_signal(cell: &Cell, signal: Signal) -> Result<(), Signal> {
             unsafe { cell.mailbox.push_signal(node) }
         }
         Some(bounded) => {
-            if !bounded.push_signal(node) {
-                Pushed::Closed
-            } else {
-                // A doorbell without content: the ring has the signal.
-                let bell = SystemNode::signal(Signal::Bell);
-                // SAFETY: a fresh node of ours.
-                match unsafe { cell.mailbox.push_signal(bell) } {
-                    Pushed::Closed => {
-                        // SAFETY: given back. The death drains the ring, so the signal is not lost.
-                        drop(unsafe { SystemNode::open(bell) });
-                        Pushed::Quiet
-                    }
-                    other => other,
-                }
+            let bell = SystemNode::signal(Signal::Bell);
+            // SAFETY: fresh nodes of ours.
+            let pushed = unsafe { bounded.push_signal(&cell.mailbox, node, bell) };
+            if pushed == Pushed::Closed {
+                // SAFETY: given back.
+                drop(unsafe { SystemNode::open(bell) });
             }
+            pushed
         }
     };
     match pushed {
