@@ -233,17 +233,22 @@ impl HandleCall<Ask> for Actor {
 }
 impl HandleRequest<Keep> for Actor {
     type Reply = Entry;
-    async fn handle_request(&mut self, _: Keep, reply: ReplyTo<Entry>, _: &mut Context<Self>) {
+    async fn handle_request(
+        &mut self,
+        Keep(_entry): Keep,
+        reply: ReplyTo<Entry>,
+        _: &mut Context<Self>,
+    ) {
         self.kept.push(reply);
     }
 }
 impl HandleInfo<Hear> for Actor {
-    async fn handle_info(&mut self, _: Hear, cx: &mut Context<Self>) {
+    async fn handle_info(&mut self, Hear(_entry): Hear, cx: &mut Context<Self>) {
         self.act(cx, 0).await;
     }
 }
 impl HandleContinue<Hear> for Actor {
-    async fn handle_continue(&mut self, _: Hear, _: &mut Context<Self>) {}
+    async fn handle_continue(&mut self, Hear(_entry): Hear, _: &mut Context<Self>) {}
 }
 
 /// A world of actors under names, each replaced when it is gone, until the time is over.
@@ -340,7 +345,7 @@ fn a_world_of_crashing_servers_leaves_nothing_behind() {
     let system = quiet().schedulers(4).build().unwrap();
     let mut rounds = 0;
     // Bounded by time as well: a slow machine does less.
-    while rounds < 6 && started.elapsed() < Duration::from_secs(8) {
+    while rounds < 12 && started.elapsed() < Duration::from_secs(8) {
         world(&system, &books, 4, 400);
         rounds += 1;
     }
@@ -352,13 +357,15 @@ fn a_world_of_crashing_servers_leaves_nothing_behind() {
     let pids = system.processes();
     system.shutdown().wait_timeout(DEADLINE).unwrap();
     assert!(pids.iter().all(|pid| !system.is_alive(*pid)));
-    let stats = system.stats();
+    let handle = system.handle();
+    drop(system);
+    // Only now has the process that did the shutdown ended, too.
+    let stats = handle.stats();
     assert_eq!(stats.spawned, stats.exited);
     assert_eq!(
         stats.sent,
         stats.handled + stats.aborted + stats.rejected + stats.dropped + stats.undelivered
     );
-    drop(system);
     assert_eq!(books.0.load(SeqCst), 0, "all memory is given back");
 }
 
