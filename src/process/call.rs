@@ -63,7 +63,7 @@ impl<R> Call<R> {
     /// system, if the asker is a process.
     pub(crate) fn new(core: &CoreRef, pending: Pending<R>, timeout: Option<Duration>) -> Self {
         let (home, now) = match here() {
-            Some(worker) => (worker.core_ref().clone(), worker.coarse_now()),
+            Some(worker) => (worker.core_ref().clone(), worker.coarse_now_or_later()),
             None if timeout.is_some() => (core.clone(), core.clock.now()),
             None => (core.clone(), 0),
         };

@@ -362,6 +362,24 @@ impl Worker {
         now
     }
 
+    /// As [`coarse_now`](Self::coarse_now), but never before the time: for a deadline that must not
+    /// come early. (A cycle counter counts at least one cycle a nanosecond, as in `is_past`.)
+    #[inline]
+    pub(crate) fn coarse_now_or_later(&self) -> u64 {
+        let clock = &self.core.clock;
+        let Some(cycles) = cycles().filter(|_| !clock.is_virtual()) else {
+            return clock.now();
+        };
+        let (read_at, time) = self.fresh.get();
+        let counted = cycles.wrapping_sub(read_at);
+        if counted < FRESH {
+            return time.saturating_add(counted);
+        }
+        let now = clock.now();
+        self.fresh.set((cycles, now));
+        now
+    }
+
     /// Queues a process on this thread.
     #[inline(always)]
     pub(crate) fn push(&self, cell: &Cell) {
