@@ -60,6 +60,8 @@ pub(crate) struct Remote {
     pub(crate) stuck: AtomicBool,
     /// Counts turns; the watchdog sees by it that a thread moves on.
     pub(crate) turns: AtomicU64,
+    /// What is left of the turn's budget; the watchdog sees by it that a turn moves on.
+    pub(crate) budget: AtomicU32,
     /// The process that runs, as id and serial; 0: none.
     pub(crate) running: AtomicU64,
     /// What kind of message it handles; null: none.
@@ -76,6 +78,7 @@ impl Remote {
             slot: LifoSlot::new(),
             stuck: AtomicBool::new(false),
             turns: AtomicU64::new(0),
+            budget: AtomicU32::new(0),
             running: AtomicU64::new(0),
             message: AtomicPtr::new(std::ptr::null_mut()),
             ended: AtomicBool::new(false),
@@ -299,9 +302,10 @@ impl Core {
     }
 
     pub(crate) fn record(&self, event: impl FnOnce() -> String) {
-        if let Some(log) = &self.log {
-            log.add(self.clock.now(), event());
-        }
+        let Some(log) = &self.log else { return };
+        // Which number this system has depends on how many the program made before.
+        let own = format!("{}:<", self.creation);
+        log.add(self.clock.now(), &event().replace(&own, "<"));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::sync::Mutex;
 pub(crate) struct Log(Mutex<String>);
 
 impl Log {
-    pub(crate) fn add(&self, now: u64, event: String) {
+    pub(crate) fn add(&self, now: u64, event: &str) {
         let mut log = self.0.lock();
         // Writing to a String cannot fail.
         let _ = writeln!(

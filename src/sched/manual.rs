@@ -277,7 +277,7 @@ impl Driver {
     }
 
     /// The event log so far, which is emptied: a line for each start, exit, message and timer, the
-    /// same byte for byte for the same seed. Empty unless the system was built with
+    /// same byte for byte for the same seed; this system's pids without its number. Empty unless the system was built with
     /// [`Builder::record`](crate::Builder::record).
     pub fn take_log(&self) -> String {
         self.inner

@@ -1,7 +1,8 @@
 //! The watchdog: one thread that looks, while anything runs, whether every scheduler thread moves
 //! on. A thread whose turn has not changed between two looks is marked stuck (others may then take
-//! even its slot; the sleeper on watch, see [`super::idle`], comes for it), and its handler is reported once it
-//! passes the threshold. When all scheduler threads sleep, so does the watchdog ([`super::watch`] has the protocol).
+//! even its slot; the sleeper on watch, see [`super::idle`], comes for it). A handler is reported
+//! once it passes the threshold: the turn and its budget have stood still for so long. When all
+//! scheduler threads sleep, so does the watchdog ([`super::watch`] has the protocol).
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 struct Seen {
     turns: u64,
+    budget: u32,
     since: Instant,
     reported: bool,
 }
@@ -31,6 +33,7 @@ fn main(core: &Core) {
         .iter()
         .map(|_| Seen {
             turns: 0,
+            budget: 0,
             since: now,
             reported: false,
         })
@@ -48,16 +51,18 @@ fn main(core: &Core) {
 fn look(core: &Core, index: usize, seen: &mut Seen) {
     let remote = &core.remotes[index];
     let (turns, running) = (remote.turns.load(Relaxed), remote.running.load(Relaxed));
-    if running == 0 || turns != seen.turns {
+    let budget = remote.budget.load(Relaxed);
+    let same_turn = running != 0 && turns == seen.turns;
+    remote.stuck.store(same_turn, Relaxed);
+    if !same_turn || budget != seen.budget {
         *seen = Seen {
             turns,
+            budget,
             since: Instant::now(),
             reported: false,
         };
-        remote.stuck.store(false, Relaxed);
         return;
     }
-    remote.stuck.store(true, Relaxed);
     let running_for = seen.since.elapsed();
     if !seen.reported && running_for >= core.settings.long_handler {
         seen.reported = true;

@@ -219,6 +219,8 @@ impl Worker {
             self.messages_left.set(self.messages_left.get() - 1);
         }
         self.turn.budget.set(budget - 1);
+        // Relaxed: a hint for the watchdog.
+        self.remote().budget.store(budget - 1, Relaxed);
         true
     }
 
