@@ -591,3 +591,33 @@ fn recipients_and_requesters_know_only_the_message() {
         assert_eq!(next(system, &told), "hello");
     });
 }
+
+#[test]
+fn the_answers_of_a_set_are_waited_for_one_by_one_on_a_thread() {
+    on_all(|system| {
+        let clerk = clerk(system);
+        let mut calls = Calls::new();
+        calls.add(clerk.call(Keep));
+        calls.add(clerk.call(Now(2)));
+        let next = |calls: &mut Calls<u32>| calls.next_answer().wait_timeout(DEADLINE);
+        assert_eq!(next(&mut calls), Ok(Some((1, Ok(2)))));
+        // No answer yet: the wait ends, and the call goes on.
+        assert_eq!(
+            calls.next_answer().wait_timeout(Duration::from_millis(1)),
+            Err(CallError::Timeout)
+        );
+        clerk.cast(AnswerKept(1)).unwrap();
+        assert_eq!(calls.next_answer().wait(), Ok(Some((0, Ok(1)))));
+        assert_eq!(next(&mut calls), Ok(None));
+
+        // A process must not block, and loses no call by trying to.
+        let server = clerk.clone();
+        let tried = inside(system, |_| async move {
+            let mut calls = Calls::new();
+            calls.add(server.call(Now(3)));
+            let blocked = calls.next_answer().wait();
+            (blocked, calls.next_answer().await)
+        });
+        assert_eq!(tried, (Err(CallError::WouldBlock), Some((0, Ok(3)))));
+    });
+}

@@ -587,6 +587,41 @@ fn stop_waits_for_what_is_queued_and_stop_now_does_not() {
 }
 
 #[test]
+fn who_waits_for_its_own_stop_is_told_so_and_stops() {
+    struct Quitter;
+    struct Quit(bool);
+    impl GenServer for Quitter {
+        type Args = ();
+        async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
+            Ok(Quitter)
+        }
+    }
+    impl HandleCall<Quit> for Quitter {
+        type Reply = Result<(), CallError>;
+        async fn handle_call(&mut self, quit: Quit, cx: &mut Context<Self>) -> Self::Reply {
+            let own = cx.this();
+            match quit.0 {
+                true => own.stop_now(ExitReason::Shutdown(None)).await,
+                false => own.stop(ExitReason::Shutdown(None)).await,
+            }
+        }
+    }
+    on_all(|system| {
+        for now in [false, true] {
+            let quitter = system.start::<Quitter>(()).wait().unwrap();
+            let end = system.monitor(quitter.pid());
+            let path = match quitter.call(Quit(now)).wait_timeout(DEADLINE) {
+                Ok(Err(CallError::Cycle(path))) => path,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(path.pids(), [quitter.pid(), quitter.pid()]);
+            let reason = end.wait_timeout(DEADLINE).unwrap().reason;
+            assert_eq!(reason, ExitReason::Shutdown(None));
+        }
+    });
+}
+
+#[test]
 fn stop_says_if_the_server_ended_otherwise_and_counts_a_dead_one_as_stopped() {
     on_all(|system| {
         let (tell, _told) = reports();

@@ -16,6 +16,7 @@
 //! | `terminate/2` | [`GenServer::terminate`] |
 
 mod body;
+mod calls;
 pub(crate) mod context;
 mod refs;
 mod start;
@@ -24,10 +25,9 @@ use std::any::Any;
 use std::future::Future;
 use std::ptr::NonNull;
 
+pub use self::calls::{Calls, NextCall, call_all};
 pub use self::context::Context;
-pub use self::refs::{
-    Calls, Named, NextCall, Recipient, ReplyTo, Requester, Sending, ServerRef, Stop, call_all,
-};
+pub use self::refs::{Named, Recipient, ReplyTo, Requester, Sending, ServerRef, Stop};
 pub(crate) use self::start::start;
 pub use self::start::{ServerOptions, Start, StartMonitor};
 pub use crate::process::signal::{Down, Exit};

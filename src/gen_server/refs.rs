@@ -9,19 +9,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::{GenServer, HandleCast, HandleInfo, HandleRequest, cast_envelope, info_envelope};
-use crate::error::{CallError, SendError};
+use crate::error::{CallError, CallPath, SendError};
 use crate::exit::ExitReason;
 use crate::process::ask::{Answer, Ask, Pending};
+use crate::process::bounded::Overflow;
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::cell::{Cell, CellRef};
-use crate::process::context::Monitor;
-use crate::process::deliver::{Class, Delivered, deliver, send_signal, undelivered};
+use crate::process::context::{self, Monitor};
+use crate::process::deliver::{Class, Delivered, deliver, guard, send_signal, undelivered};
 use crate::process::envelope;
 use crate::process::node::{Discard, Node};
 use crate::process::pid::Pid;
 use crate::process::signal::{Down, Notice, Signal, SystemNode};
 use crate::process::wait::wait;
 use crate::sched::stats::Count;
+use crate::sched::worker::here;
 use crate::system::Handle;
 
 /// A reference to one incarnation of a server: cheap to clone, sends without a look-up, and does not
@@ -218,8 +220,14 @@ fn ask<R: Send + 'static>(
                     .map_or(CallError::NoProc, CallError::Exited),
             )
         }
-        full => {
+        Delivered::Full(node, Overflow::Reject) => {
+            cell.core.count(Count::Rejected, 1);
             // SAFETY: given back; its caller, us, is told `Overloaded` by that.
+            guard(|| unsafe { ((*node).vtable.discard)(node, Discard::Overload) });
+            Call::new(&core, pending, timeout)
+        }
+        full => {
+            // SAFETY: as above.
             unsafe { full.settle(cell) };
             Call::new(&core, pending, timeout)
         }
@@ -228,7 +236,6 @@ fn ask<R: Send + 'static>(
 
 /// Puts a message's envelope into a mailbox; gives the message back if it is rejected.
 fn send_typed<M: Send + 'static>(cell: &Cell, node: *mut Node) -> Result<(), SendError<M>> {
-    use crate::process::bounded::Overflow;
     // SAFETY: an envelope for a process of the cell's type, by the caller's types.
     match unsafe { deliver(cell, node, Class::Counted) } {
         Delivered::In => Ok(()),
@@ -335,11 +342,9 @@ impl<M: Send + 'static> Future for Sending<M> {
 fn try_push(cell: &Cell, node: *mut Node) -> Result<(), *mut Node> {
     // SAFETY: an envelope for a process of the cell's type, by the maker of `Sending`.
     match unsafe { deliver(cell, node, Class::Patient) } {
-        Delivered::Full(node, _) => {
-            cell.core.count(Count::Rejected, 1);
-            Err(node)
-        }
+        Delivered::Full(node, _) => Err(node),
         other => {
+            cell.core.count(Count::Sent, 1);
             // SAFETY: given back.
             unsafe { other.settle(cell) };
             Ok(())
@@ -348,22 +353,39 @@ fn try_push(cell: &Cell, node: *mut Node) -> Result<(), *mut Node> {
 }
 
 /// The wait for a server to be gone: [`ServerRef::stop`].
+///
+/// # Errors
+/// [`CallError::Exited`]: it ended with another reason, because it crashed or was killed meanwhile. (A
+/// server that was gone already counts as stopped; OTP: `exit(noproc)`.) [`CallError::Cycle`]: a
+/// server waits for its own stop, which comes once its handler has returned. OTP: `calling_self`.
+///
+/// # Cancellation
+/// Dropping it changes nothing: the server stops.
 #[must_use = "the server is stopping; whether it is gone is not looked at"]
 #[derive(Debug)]
 pub struct Stop {
-    call: Monitor,
+    monitor: Monitor,
     wanted: ExitReason,
     pid: Pid,
 }
 
 impl Stop {
     fn watch(cell: &CellRef, reason: &ExitReason) -> Self {
-        let monitor: Monitor =
-            crate::process::context::monitor_outside(&cell.core, cell.pid(), None);
+        let pid = cell.pid();
+        let own = here().and_then(|worker| worker.current()) == Some(cell.as_ptr());
+        let monitor = if own {
+            Monitor::failed(
+                &cell.core,
+                pid,
+                CallError::Cycle(CallPath(Arc::from([pid, pid]))),
+            )
+        } else {
+            context::monitor_outside(&cell.core, pid, None)
+        };
         Stop {
-            call: monitor,
+            monitor,
             wanted: reason.clone(),
-            pid: cell.pid(),
+            pid,
         }
     }
 
@@ -372,44 +394,12 @@ impl Stop {
         self.pid
     }
 
-    fn finish(&self, answer: Result<Down, CallError>) -> Result<(), CallError> {
-        Self::judge(&self.wanted, answer)
-    }
-
-    fn judge(wanted: &ExitReason, answer: Result<Down, CallError>) -> Result<(), CallError> {
-        let down = answer?;
-        if down.reason == *wanted || down.reason == ExitReason::NoProc {
-            Ok(())
-        } else {
-            Err(CallError::Exited(down.reason))
-        }
-    }
-}
-
-// `Err(Exited)`: it ended with another reason, because it crashed or was killed meanwhile. A server
-// that was gone already counts as stopped (OTP: `exit(noproc)`).
-impl Future for Stop {
-    type Output = Result<(), CallError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.call)
-            .poll(cx)
-            .map(|answer| self.finish(answer))
-    }
-}
-
-impl Stop {
     /// Blocks until the server is gone.
     ///
     /// # Errors
     /// As the future itself; also that the caller must not block.
     pub fn wait(self) -> Result<(), CallError> {
-        let Stop {
-            call,
-            wanted,
-            pid: _,
-        } = self;
-        Self::judge(&wanted, call.wait())
+        judge(&self.wanted, self.monitor.wait())
     }
 
     /// As [`wait`](Self::wait), for at most `timeout`; the server goes on with stopping.
@@ -417,12 +407,25 @@ impl Stop {
     /// # Errors
     /// As for [`wait`](Self::wait), and [`CallError::Timeout`].
     pub fn wait_timeout(self, timeout: Duration) -> Result<(), CallError> {
-        let Stop {
-            call,
-            wanted,
-            pid: _,
-        } = self;
-        Self::judge(&wanted, call.wait_timeout(timeout))
+        judge(&self.wanted, self.monitor.wait_timeout(timeout))
+    }
+}
+
+impl Future for Stop {
+    type Output = Result<(), CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.monitor)
+            .poll(cx)
+            .map(|answer| judge(&self.wanted, answer))
+    }
+}
+
+/// What the end of a server means to whoever wanted it to stop with the reason `wanted`.
+fn judge(wanted: &ExitReason, answer: Result<Down, CallError>) -> Result<(), CallError> {
+    match answer?.reason {
+        reason if reason == *wanted || reason == ExitReason::NoProc => Ok(()),
+        reason => Err(CallError::Exited(reason)),
     }
 }
 
@@ -675,161 +678,5 @@ impl<R: Send + 'static> ReplyTo<R> {
     /// Answers. A caller that has given up does not get it, and that is nobody's error.
     pub fn reply(self, reply: R) {
         self.answer.send(Ok(reply));
-    }
-}
-
-/// Calls all of `servers` with clones of `message`, and waits for all replies: in the order of
-/// `servers`, each a reply or its error. OTP: `gen_server:multi_call`, for servers of one node.
-pub fn call_all<'a, S, M>(
-    servers: impl IntoIterator<Item = &'a ServerRef<S>>,
-    message: M,
-) -> Calls<S::Reply>
-where
-    S: HandleRequest<M>,
-    M: Clone + Send + 'static,
-{
-    let mut calls = Calls::new();
-    for server in servers {
-        calls.add(server.call(message.clone()));
-    }
-    calls
-}
-
-/// A set of calls that wait together. OTP: a request id collection of `gen_server`.
-///
-/// As a future it is ready when all are, with the answers in the order of adding;
-/// [`next_answer`](Self::next_answer) gives them one by one as they come.
-#[must_use = "the replies are dropped unless waited for"]
-pub struct Calls<R> {
-    calls: Vec<Slot<R>>,
-}
-
-enum Slot<R> {
-    Waiting(Call<R>),
-    Answered(Result<R, CallError>),
-    Taken,
-}
-
-impl<R> fmt::Debug for Calls<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Calls")
-            .field("len", &self.calls.len())
-            .finish()
-    }
-}
-
-impl<R> Default for Calls<R> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<R> Calls<R> {
-    /// An empty set.
-    pub fn new() -> Self {
-        Calls { calls: Vec::new() }
-    }
-
-    /// Adds a call; its place in the results.
-    pub fn add(&mut self, call: Call<R>) -> usize {
-        self.calls.push(Slot::Waiting(call));
-        self.calls.len() - 1
-    }
-
-    /// Waits for the next answer, with its place; `None` when all have been given out.
-    pub fn next_answer(&mut self) -> NextCall<'_, R> {
-        NextCall { calls: self }
-    }
-
-    /// Blocks until all answers are here. Errors stand in the answers.
-    pub fn wait(mut self) -> Vec<Result<R, CallError>> {
-        self.calls
-            .drain(..)
-            .filter_map(|slot| match slot {
-                Slot::Waiting(call) => Some(call.wait()),
-                Slot::Answered(answer) => Some(answer),
-                Slot::Taken => None,
-            })
-            .collect()
-    }
-
-    /// As [`wait`](Self::wait), for at most `timeout` from now; what has no answer then is
-    /// [`CallError::Timeout`].
-    pub fn wait_timeout(mut self, timeout: Duration) -> Vec<Result<R, CallError>> {
-        let core = self.calls.iter().find_map(|slot| match slot {
-            Slot::Waiting(call) => call.home().cloned(),
-            _ => None,
-        });
-        let unready = match wait(core.as_deref(), &mut self, Some(timeout)) {
-            Ok(answers) => return answers,
-            Err(unready) => CallError::from(unready),
-        };
-        self.calls
-            .drain(..)
-            .filter_map(|slot| match slot {
-                Slot::Waiting(_) => Some(Err(unready.clone())),
-                Slot::Answered(answer) => Some(answer),
-                Slot::Taken => None,
-            })
-            .collect()
-    }
-
-    fn poll_slots(&mut self, cx: &mut std::task::Context<'_>) -> bool {
-        let mut all = true;
-        for slot in &mut self.calls {
-            if let Slot::Waiting(call) = slot {
-                match Pin::new(call).poll(cx) {
-                    Poll::Ready(answer) => *slot = Slot::Answered(answer),
-                    Poll::Pending => all = false,
-                }
-            }
-        }
-        all
-    }
-}
-
-impl<R> Future for Calls<R> {
-    type Output = Vec<Result<R, CallError>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
-        if !self.poll_slots(cx) {
-            return Poll::Pending;
-        }
-        let answers = self.calls.drain(..).filter_map(|slot| match slot {
-            Slot::Answered(answer) => Some(answer),
-            Slot::Waiting(_) | Slot::Taken => None,
-        });
-        Poll::Ready(answers.collect())
-    }
-}
-
-impl<R> Unpin for Calls<R> {}
-
-/// The next answer of a set: [`Calls::next_answer`].
-#[must_use = "does nothing unless awaited"]
-#[derive(Debug)]
-pub struct NextCall<'a, R> {
-    calls: &'a mut Calls<R>,
-}
-
-impl<R> Future for NextCall<'_, R> {
-    type Output = Option<(usize, Result<R, CallError>)>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
-        self.calls.poll_slots(cx);
-        let slots = &mut self.calls.calls;
-        if let Some(place) = slots
-            .iter()
-            .position(|slot| matches!(slot, Slot::Answered(_)))
-        {
-            if let Slot::Answered(answer) = std::mem::replace(&mut slots[place], Slot::Taken) {
-                return Poll::Ready(Some((place, answer)));
-            }
-        }
-        if slots.iter().all(|slot| matches!(slot, Slot::Taken)) {
-            Poll::Ready(None)
-        } else {
-            Poll::Pending
-        }
     }
 }

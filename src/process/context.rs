@@ -549,6 +549,18 @@ impl std::fmt::Debug for Monitor {
     }
 }
 
+impl Monitor {
+    /// A monitor that was never made.
+    pub(crate) fn failed(core: &CoreRef, pid: Pid, error: CallError) -> Self {
+        Monitor {
+            call: Call::failed(error),
+            core: core.clone(),
+            monitor: MonitorRef(0),
+            pid,
+        }
+    }
+}
+
 impl Drop for Monitor {
     fn drop(&mut self) {
         if self.call.is_over() {
