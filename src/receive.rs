@@ -216,6 +216,11 @@ impl<M: Send + 'static> Inbox<M> {
     }
 
     /// The next message, if one is here.
+    ///
+    /// `None` also if one is here but the process's turn is over first: its budget is spent, or a
+    /// signal is to act before the next message. A state machine returns `Pending` then and is polled
+    /// again; an `async` process goes on at its next `.await`, where [`recv`](Self::recv) has the
+    /// message. (OTP preempts, and its `receive .. after 0` does not know such a case.)
     pub fn try_recv(&mut self) -> Option<Received<M>> {
         self.take(&mut |_| true, &mut 0).ok()
     }

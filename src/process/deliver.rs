@@ -14,7 +14,8 @@ use crate::sched::{self, stats::Count, worker::worker_of};
 pub(crate) enum Class {
     /// A user's cast, call or plain message.
     Counted,
-    /// One whose sender waits for room: if there is none it comes back, whatever the policy.
+    /// One whose sender waits for room: if there is none it comes back, whatever the policy, and is
+    /// not sent yet; its sender counts it.
     Patient,
     /// A timer's message, a `Down`, an `Exit`: always accepted.
     Exempt,
@@ -36,6 +37,7 @@ pub(crate) enum Delivered {
 pub(crate) unsafe fn deliver(cell: &Cell, node: *mut Node, class: Class) -> Delivered {
     let worker = worker_of(&cell.core);
     match worker {
+        _ if class == Class::Patient => {}
         Some(worker) => worker.count_sent(),
         None => cell.core.count(Count::Sent, 1),
     }

@@ -6,6 +6,7 @@ use super::info::Initial;
 use super::node::Node;
 use super::pid::MonitorRef;
 use super::signal::Watcher;
+use super::turn;
 use crate::hooks::Event;
 use crate::sched::core::{CoreRef, RUNNING, STOPPED};
 use crate::sched::stats::Count;
@@ -186,19 +187,7 @@ impl Unborn {
                 }
             }
         }
-        // SAFETY: never queued, so the maker is alone with it; its own reference is given back.
-        unsafe {
-            let _taken = cell.die(crate::exit::ExitReason::NoProc);
-            (cell.vtable.drop_body)(cell.as_ptr());
-            while let Some(node) = cell.own().inbox.pop_front() {
-                super::deliver::undelivered(
-                    core,
-                    Some(cell.pid()),
-                    node,
-                    super::node::Discard::Dead,
-                );
-            }
-            Cell::release(cell.this());
-        }
+        // SAFETY: ours alone, as it was never queued.
+        unsafe { turn::abandon(core, cell) };
     }
 }

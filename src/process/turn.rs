@@ -662,20 +662,50 @@ unsafe fn reap(worker: &Worker, this: NonNull<Cell>) -> After {
             return After::Left;
         };
         // SAFETY: the mailbox's node, ours now.
-        match unsafe { (*node).vtable.kind } {
-            // SAFETY: a signal node of ours.
-            Kind::Signal => match unsafe { SystemNode::open(node) } {
-                Content::Signal(signal) => refuse(core, pid, signal),
-                _ => unreachable!("a signal node holds a signal"),
-            },
-            // SAFETY: a message of ours.
-            _ => ending(core, pid, || unsafe {
-                core.count(Count::Undelivered, 1);
-                dropped(core, Some(pid), node, Discard::Dead);
-            }),
-        }
+        unsafe { drop_unread(core, pid, node) };
     }
     After::Requeue
+}
+
+/// Answers a signal, or counts and drops a message, that lay in the mailbox of a dead process.
+///
+/// # Safety
+/// `node` was in the mailbox of the process `pid`, and is the caller's and handed over.
+unsafe fn drop_unread(core: &Core, pid: Pid, node: *mut Node) {
+    // SAFETY: as the caller promises.
+    match unsafe { (*node).vtable.kind } {
+        // SAFETY: a signal node of ours.
+        Kind::Signal => match unsafe { SystemNode::open(node) } {
+            Content::Signal(signal) => refuse(core, pid, signal),
+            _ => unreachable!("a signal node holds a signal"),
+        },
+        // SAFETY: a message of ours.
+        _ => ending(core, pid, || unsafe {
+            core.count(Count::Undelivered, 1);
+            dropped(core, Some(pid), node, Discard::Dead);
+        }),
+    }
+}
+
+/// Ends a process that was made and shall not run after all, and lets its cell go.
+///
+/// # Safety
+/// The caller made the process, which was never queued, and took it off the pid table.
+pub(crate) unsafe fn abandon(core: &Core, cell: &CellRef) {
+    // SAFETY: never queued, so its maker is alone with it; its own reference is given back.
+    unsafe {
+        let mut unread = List::new();
+        unread.append(&mut cell.own().inbox);
+        let taken = cell.die(ExitReason::NoProc);
+        (cell.vtable.drop_body)(cell.as_ptr());
+        // Whoever found the pid in the table may have written already.
+        taken.stack().turn(&mut unread, usize::MAX);
+        let mut next = || unread.pop_front().or_else(|| cell.bounded.as_ref()?.pop());
+        while let Some(node) = next() {
+            drop_unread(core, cell.pid(), node);
+        }
+        Cell::release(cell.this());
+    }
 }
 
 /// Answers a signal for a process that is dead, as the BEAM does.
