@@ -478,6 +478,9 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
                     return Step::Exit(reason);
                 }
             }
+            if worker.is_spent() {
+                return Step::Yield;
+            }
             wake_receiver(cell);
             worker.turn.woken.set(false);
             worker.turn.listens.set(false);
@@ -490,6 +493,11 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
                 .with_mut(|process| Pin::new_unchecked(&mut *process).poll(inbox, &mut cx));
             if let Poll::Ready(reason) = polled {
                 return Step::Exit(reason);
+            }
+            let took = worker.turn.budget.get() < before;
+            if !took {
+                // To be polled for something else than a message costs as much as one.
+                let _within = worker.charge();
             }
             if cell
                 .own()
@@ -512,12 +520,8 @@ unsafe fn step<P: Process>(this: NonNull<Cell>, worker: &Worker) -> Step {
                 return if listens { Step::Listen } else { Step::Park };
             }
             // A state machine is polled again as long as it takes messages and there are more.
-            let took = worker.turn.budget.get() < before;
             if !(took && has_mail(cell)) {
                 return Step::Listen;
-            }
-            if worker.turn.budget.get() == 0 || worker.limit_reached() {
-                return Step::Yield;
             }
         }
     }

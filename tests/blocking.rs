@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use noex::prelude::*;
-use noex::{CallError, Event, Inbox, Received};
+use noex::{CallError, Event, Inbox, Received, Recipient};
 use puppet::{Gate, Note, Puppet, Strings, Told, act, answer, at_once, done, end_of, puppet};
 use support::{DEADLINE, next, on_all, pump, quiet, reports, settled};
 
@@ -217,8 +217,9 @@ fn what_is_queued_behind_a_stuck_handler_runs_elsewhere_with_its_messages_in_ord
 
 #[test]
 fn who_never_stops_lets_everybody_else_run() {
-    // A server that sends to itself, a pair that keep each other awake, one that yields, and one that
-    // consumes its budget, all for ever, on one thread; timers and others still get their turn.
+    // A server that sends to itself, a pair that keep each other awake, one that continues, one that
+    // yields, and one that wakes itself, all for ever, on one thread; timers and others still get
+    // their turn.
     struct Busy;
     struct Again(Option<ServerRef<Busy>>);
     impl GenServer for Busy {
@@ -236,8 +237,29 @@ fn who_never_stops_lets_everybody_else_run() {
             };
         }
     }
+    impl HandleContinue<Again> for Busy {
+        async fn handle_continue(&mut self, again: Again, cx: &mut Context<Self>) {
+            cx.continue_with(again);
+        }
+    }
+    struct Continue;
+    impl HandleCast<Continue> for Busy {
+        async fn handle_cast(&mut self, _: Continue, cx: &mut Context<Self>) {
+            cx.continue_with(Again(None));
+        }
+    }
     let run = |system: &System| {
         let start = || system.start::<Busy>(()).wait_timeout(DEADLINE).unwrap();
+        let continues = start();
+        continues.cast(Continue).unwrap();
+        let wakes: Recipient<()> = system
+            .spawn(|_| {
+                std::future::poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    std::task::Poll::<()>::Pending
+                })
+            })
+            .unwrap();
         let (own, one, other) = (start(), start(), start());
         own.cast(Again(None)).unwrap();
         one.cast(Again(Some(other))).unwrap();
@@ -258,8 +280,15 @@ fn who_never_stops_lets_everybody_else_run() {
         system.send_after(Duration::from_millis(2), &it, Note(99));
         assert_eq!(told.recv_timeout(DEADLINE), Ok(Told::Note(99)));
         assert!(timer.elapsed() >= Duration::from_millis(2));
-        for pid in [own.pid(), one.pid(), yields.pid()] {
-            // Neither can keep a kill waiting.
+        let all = [
+            own.pid(),
+            one.pid(),
+            continues.pid(),
+            yields.pid(),
+            wakes.pid(),
+        ];
+        for pid in all {
+            // None can keep a kill waiting.
             system.exit(pid, ExitReason::Kill);
             system.monitor(pid).wait_timeout(DEADLINE).unwrap();
         }

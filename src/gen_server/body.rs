@@ -206,16 +206,30 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             if (*body).phase.get() != Phase::Running {
                 return Ahead::Step(Step::Exit(reason));
             }
+            if !worker.charge() {
+                return Ahead::Step(Step::Yield);
+            }
             (*body).phase.set(Phase::Stopping);
             cell.own().uncounted = true;
             let (state, cx) = parts(body);
             run(cell, worker, body, async move {
                 state.terminate(reason, cx).await
             })
-        } else if let Some(node) = extra.continues.pop_front() {
-            open(cell, worker, body, node)
-        } else {
+        } else if extra.continues.is_empty() {
             return Ahead::Nothing;
+        } else {
+            // One that goes on and on lets others run, and hears its signals.
+            if cell.urgent.load(Relaxed) {
+                cell.urgent.store(false, Relaxed);
+                return Ahead::Step(Step::TakeIn);
+            }
+            if !worker.charge() {
+                return Ahead::Step(Step::Yield);
+            }
+            match extra.continues.pop_front() {
+                Some(node) => open(cell, worker, body, node),
+                None => return Ahead::Nothing,
+            }
         };
         match progress {
             Progress::Waits => Ahead::Step(Step::Park),

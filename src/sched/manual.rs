@@ -78,7 +78,7 @@ pub struct Budget {
 
 impl Budget {
     /// Until this much time has passed on the host's clock. The tick overruns it by at most one
-    /// handler: the time is looked at before each.
+    /// handler, or one poll of a process that receives by itself: the time is looked at before each.
     pub fn time(limit: Duration) -> Self {
         Budget {
             time: Some(limit),
@@ -86,7 +86,8 @@ impl Budget {
         }
     }
 
-    /// Until this many messages have been handled. The only kind of budget that is deterministic.
+    /// Until this many messages have been handled, where `terminate` counts as one, and so does each
+    /// time that a process goes on after it waited. The only kind of budget that is deterministic.
     pub fn messages(limit: u32) -> Self {
         Budget {
             time: None,
@@ -188,14 +189,18 @@ impl Driver {
     }
 
     /// Runs processes until the budget is used up or nothing is left to run. Timers that are due
-    /// fire first. An idle tick costs nanoseconds and allocates nothing.
+    /// fire first. A budget of nothing runs nothing. An idle tick costs nanoseconds and allocates
+    /// nothing.
     ///
     /// Called from inside a process (a tick within a tick) it does nothing and says [`Tick::More`].
     pub fn tick(&self, budget: Budget) -> Tick {
         let Some(ticking) = self.inner.begin() else {
             return Tick::More;
         };
-        let deadline = budget.time.map(|limit| Instant::now() + limit);
+        // A time beyond the clock's end is none.
+        let deadline = budget
+            .time
+            .and_then(|limit| Instant::now().checked_add(limit));
         ticking.inner.worker.limit(deadline, budget.messages);
         while !ticking.inner.worker.limit_reached() {
             if !ticking.step() {

@@ -224,6 +224,11 @@ impl Worker {
         true
     }
 
+    /// Whether nothing more may be begun in this turn.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.turn.budget.get() == 0 || self.core.manual.is_some() && self.limit_reached()
+    }
+
     /// # Safety
     /// `self` stays where it is and alive until the guard is dropped.
     pub(crate) unsafe fn enter(&self) -> Entered {
