@@ -274,12 +274,16 @@ impl Timers {
         (next != NEVER).then_some(next)
     }
 
-    /// The tick of the earliest timer.
+    /// The tick of the earliest timer. From here on whoever arms an earlier one tells so
+    /// ([`Core::timer_armed`]), even if one that was cancelled would have been earlier still.
     pub(crate) fn next_exact(&self) -> Option<u64> {
-        self.shards
-            .iter()
-            .filter_map(|shard| shard.wheel.lock().next_exact())
-            .min()
+        let exact = |shard: &Shard| {
+            let wheel = shard.wheel.lock();
+            let next = wheel.next_exact();
+            shard.next.store(next.unwrap_or(NEVER), Relaxed);
+            next
+        };
+        self.shards.iter().filter_map(exact).min()
     }
 
     /// Fires up to `limit` timers that are due. `true`: more are.
