@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::process::node::Discard;
 use crate::process::pid::Pid;
@@ -59,6 +60,26 @@ pub enum Event {
         /// Why the child ended, or failed to start, the last time.
         reason: ExitReason,
     },
+    /// An application was started: its tree stands, its phases are done.
+    ApplicationStarted {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// The start of an application failed.
+    ApplicationNotStarted {
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        error: StartError,
+    },
+    /// An application was stopped (then the reason is `Normal`), or ended by itself. OTP: the report
+    /// `application: exited`.
+    ApplicationStopped {
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        reason: ExitReason,
+    },
     /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
     /// `long_schedule`). Reported once while it runs.
     LongHandler {
@@ -86,6 +107,13 @@ impl fmt::Display for Event {
                 "{pid} gives up: its child `{child}` ended too often, the last time of: {}",
                 Capped(reason)
             ),
+            Event::ApplicationStarted { name } => write!(f, "application {name} started"),
+            Event::ApplicationNotStarted { name, error } => {
+                write!(f, "application {name} did not start: {}", Capped(error))
+            }
+            Event::ApplicationStopped { name, reason } => {
+                write!(f, "application {name} ended: {}", Capped(reason))
+            }
             Event::LongHandler {
                 pid,
                 message,
@@ -103,12 +131,12 @@ impl fmt::Display for Event {
 }
 
 /// Prints at most a kilobyte: a report must never be larger than the trouble it tells of.
-struct Capped<'a>(&'a ExitReason);
+struct Capped<'a>(&'a dyn std::error::Error);
 
 impl fmt::Display for Capped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 1024;
-        let text = match std::error::Error::source(self.0) {
+        let text = match self.0.source() {
             Some(source) => format!("{}: {source}", self.0),
             None => self.0.to_string(),
         };
@@ -161,6 +189,9 @@ impl Hooks {
                     Event::Exited { reason, .. } => {
                         matches!(reason, ExitReason::Panic(_) | ExitReason::Error(_))
                     }
+                    Event::ApplicationStarted { .. } => false,
+                    Event::ApplicationStopped { reason, .. } => !reason.is_normal(),
+                    Event::ApplicationNotStarted { .. } => true,
                     Event::PanicWhileEnding { .. }
                     | Event::GaveUp { .. }
                     | Event::LongHandler { .. } => true,

@@ -43,6 +43,8 @@
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
 
 #[cfg(not(all(test, loom)))]
+mod application;
+#[cfg(not(all(test, loom)))]
 mod destination;
 #[cfg(not(all(test, loom)))]
 mod error;
@@ -73,6 +75,10 @@ mod loom_tests;
 
 #[cfg(not(all(test, loom)))]
 mod exports {
+    pub use crate::application::{
+        Application, ApplicationError, ApplicationInfo, ApplicationKind, ApplicationSpec,
+        ApplicationStatus, Applications, ChangingApplication, EnsuringStarted, WhoseProcess,
+    };
     pub use crate::destination::Destination;
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
@@ -100,6 +106,8 @@ mod exports {
         ChildStatus, Restart, Shutdown, Starter, Strategy, Supervisor, SupervisorRef,
         SupervisorStart,
     };
+    #[cfg(all(feature = "signals", unix))]
+    pub use crate::system::SignalGuard;
     pub use crate::system::{Builder, Ended, Handle, ShuttingDown, System};
 }
 #[cfg(not(all(test, loom)))]
@@ -122,3 +130,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/supervisor.md")]
 struct SupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/application.md")]
+struct ApplicationGuide;

@@ -911,3 +911,58 @@ fn on_threads_a_server_that_wanders_keeps_its_state() {
     let monitor = system.monitor(one.pid());
     assert!(monitor.wait_timeout(wait).is_ok());
 }
+
+/// Panics as it is dropped, and has memory to lose.
+struct Rude(#[allow(dead_code)] Box<u8>);
+impl Drop for Rude {
+    fn drop(&mut self) {
+        panic!("rude");
+    }
+}
+struct BeRude;
+struct BeRudeLater;
+impl HandleCall<BeRude> for Server {
+    type Reply = Rude;
+    async fn handle_call(&mut self, _: BeRude, _: &mut Context<Self>) -> Rude {
+        Rude(Box::new(1))
+    }
+}
+impl HandleRequest<BeRudeLater> for Server {
+    type Reply = Rude;
+    async fn handle_request(
+        &mut self,
+        _: BeRudeLater,
+        reply: ReplyTo<Rude>,
+        cx: &mut Context<Self>,
+    ) {
+        cx.sleep(SECOND).await;
+        reply.reply(Rude(Box::new(2)));
+    }
+}
+
+#[test]
+fn miri_an_answer_that_panics_as_it_is_dropped_leaves_nothing_behind() {
+    let dropping = |call: noex::Call<Rude>| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(call)))
+    };
+    let start = |system: &System| system.start::<Server>(Server::default()).wait().unwrap();
+    let (system, driver) = manual();
+    // Nobody wants it: it panics in the server, which ends by that.
+    for later in [false, true] {
+        let server = start(&system);
+        let given_up = match later {
+            false => server.call(BeRude),
+            true => server.call(BeRudeLater),
+        };
+        assert!(dropping(given_up).is_ok());
+        driver.run_until_idle();
+        driver.advance(SECOND * 3);
+        assert!(matches!(server.exit_reason(), Some(ExitReason::Panic(_))));
+    }
+    // It is here, and panics where it is given up.
+    let server = start(&system);
+    let answered = server.call(BeRude);
+    driver.run_until_idle();
+    assert!(dropping(answered).is_err());
+    assert!(server.is_alive());
+}

@@ -26,6 +26,7 @@ const WORKLOADS: &[Workload] = &[
     ("fanin", messages::fanin),
     ("fanout", messages::fanout),
     ("call", services::call),
+    ("call:server", services::call_from_server),
     ("call_sync", services::call_sync),
     ("spawn", processes::spawn),
     ("spawn:server", processes::spawn_server),

@@ -46,6 +46,43 @@ pub(crate) fn call(schedulers: usize) -> Row {
     Row::new(500_000, calls(&system, 500_000))
 }
 
+/// Calls its server, from inside a handler.
+struct Client;
+struct Run(ServerRef<Server>, u64);
+
+impl GenServer for Client {
+    type Args = ();
+    async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
+        Ok(Client)
+    }
+}
+impl HandleCall<Run> for Client {
+    type Reply = f64;
+    async fn handle_call(&mut self, run: Run, _: &mut Context<Self>) -> f64 {
+        let Run(server, n) = run;
+        let start = Instant::now();
+        let mut v = 0;
+        while v < n {
+            v = server.call(Inc(v)).await.expect("a reply");
+        }
+        start.elapsed().as_secs_f64()
+    }
+}
+
+/// As `call`, but the client is a server: each wait of its handler makes an edge of the wait-for graph,
+/// by which cycles are found.
+pub(crate) fn call_from_server(schedulers: usize) -> Row {
+    let system = system(schedulers);
+    let server = system.start::<Server>(()).wait().expect("a server starts");
+    let client = system.start::<Client>(()).wait().expect("a client starts");
+    let run = |n| {
+        let call = client.call_with(Run(server.clone(), n), None);
+        call.wait().expect("the client finishes")
+    };
+    run(50_000);
+    Row::new(500_000, run(500_000))
+}
+
 /// The client is an OS thread.
 fn calls_sync(system: &System, n: u64) -> f64 {
     let server = system.start::<Server>(()).wait().expect("a server starts");

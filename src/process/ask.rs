@@ -109,12 +109,23 @@ impl<R> Ask<R> {
     /// # Safety
     /// The caller has the right to answer and one hold; both are used up.
     pub(crate) unsafe fn answer(this: NonNull<Self>, answer: Result<R, CallError>) {
+        // An answer that nobody wants is dropped here, by user code that may panic.
         // SAFETY: as the caller promises.
         unsafe {
+            let _hold = Hold(this);
             this.as_ref().write(answer);
             this.as_ref().publish();
-            Self::release(this);
         }
+    }
+}
+
+/// A hold, given up at the end of the scope, by a panic too.
+pub(crate) struct Hold<R>(pub(crate) NonNull<Ask<R>>);
+
+impl<R> Drop for Hold<R> {
+    fn drop(&mut self) {
+        // SAFETY: whoever made us gave us the hold, and uses the question within our life only.
+        unsafe { Ask::release(self.0) }
     }
 }
 
@@ -273,11 +284,9 @@ impl<R> Pending<R> {
 impl<R> Drop for Pending<R> {
     fn drop(&mut self) {
         if let Some(ask) = self.0.take() {
+            let _hold = Hold(ask);
             // SAFETY: we are the reader and have not taken the value.
-            unsafe {
-                ask.as_ref().slot.abandon();
-                Ask::release(ask);
-            }
+            unsafe { ask.as_ref().slot.abandon() };
         }
     }
 }

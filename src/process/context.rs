@@ -164,6 +164,11 @@ impl ProcessContext {
         }
     }
 
+    /// The processes that are linked to this one.
+    pub(crate) fn linked(&self) -> Vec<Pid> {
+        self.extra().links.iter().copied().collect()
+    }
+
     /// As [`unlink`](Self::unlink), and removes a trapped exit of `pid` from the mailbox.
     pub fn unlink_flush(&self, pid: Pid) {
         self.unlink(pid);
@@ -523,7 +528,7 @@ waits!(Blocking<R>, Result<R, CallError>, |_: &mut Blocking<R>, answer| answer);
 #[must_use = "the process is asked, but its answer is dropped"]
 #[derive(Debug)]
 pub struct Info {
-    call: Call<ProcessInfo>,
+    pub(crate) call: Call<ProcessInfo>,
 }
 
 // A process that dies with the question unanswered is one there is nothing to say about.

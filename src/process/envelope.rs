@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context as TaskContext, Poll};
 
-use super::ask::{self, Answer, Ask, lost};
+use super::ask::{self, Answer, Ask, Hold, lost};
 use super::cell::Cell;
 use super::node::{Discard, Kind, Node, NodeVtable, Progress, Stage};
 use super::waker;
@@ -501,15 +501,8 @@ where
     }
 
     unsafe fn abort(node: *mut Node, stage: Stage) -> bool {
-        struct ReleaseOnDrop<R>(NonNull<Ask<R>>);
-        impl<R> Drop for ReleaseOnDrop<R> {
-            fn drop(&mut self) {
-                // SAFETY: the envelope's hold.
-                unsafe { Ask::release(self.0) }
-            }
-        }
-        // SAFETY: never null.
-        let _release = ReleaseOnDrop(unsafe { NonNull::new_unchecked(node.cast::<Ask<R>>()) });
+        // SAFETY: never null. The envelope's hold.
+        let _hold = Hold(unsafe { NonNull::new_unchecked(node.cast::<Ask<R>>()) });
         if stage == Stage::Future {
             // SAFETY: the stage says so.
             unsafe { Shape::<Ask<R>, M, F>::drop_future(node) };

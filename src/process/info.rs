@@ -14,6 +14,8 @@ pub struct ProcessInfo {
     pub kind: &'static str,
     /// Who started it, linked; `None` if it was started from outside or by `spawn`.
     pub parent: Option<Pid>,
+    /// The parent, the parent's parent, and so on. OTP: `$ancestors`.
+    pub ancestors: Vec<Pid>,
     /// How many messages wait in its mailbox. Walked, not counted: takes time with their number.
     pub message_queue_len: usize,
     /// Linked processes, in order of their pids.
@@ -47,6 +49,7 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
         pid: cell.pid(),
         kind: (cell.vtable.type_name)(),
         parent: None,
+        ancestors: Vec::new(),
         message_queue_len: own.inbox.len()
             + cell.bounded.as_ref().map_or(0, |bounded| bounded.len()),
         links: Vec::new(),
@@ -58,6 +61,7 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     };
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
+        info.ancestors = extra.initial.ancestors.clone();
         info.message_queue_len += extra.passed_over;
         info.links = extra.links.iter().copied().collect();
         info.monitors = extra.monitoring.values().copied().collect();

@@ -129,6 +129,7 @@ pub(crate) struct Core {
     /// Signalled, under the lock of `roots`, when a scheduler thread ends.
     pub(crate) ended: Condvar,
     pub(crate) names: crate::registry::names::Names,
+    pub(crate) attached: super::attached::Attached,
     pub(crate) log: Option<super::log::Log>,
     outside: Counters,
     /// Ids freed by threads that are none of ours.
@@ -169,6 +170,7 @@ impl Core {
             roots: Mutex::new(Roots::default()),
             ended: Condvar::new(),
             names: Default::default(),
+            attached: super::attached::Attached::default(),
             log: parts.settings.record.then(Default::default),
             settings: parts.settings,
             outside: Counters::default(),
@@ -290,6 +292,14 @@ impl Core {
         let (waiting, failure) = (std::mem::take(&mut roots.waiting), roots.failure.clone());
         drop(roots);
         crate::system::stop::tell_ended(waiting, failure.as_ref());
+    }
+
+    /// The system ends because of this, which is what those hear who wait for its end.
+    pub(crate) fn blame(&self, pid: Pid, cause: ExitReason) {
+        let mut roots = self.roots.lock();
+        if !roots.stopping {
+            roots.failure.get_or_insert((pid, cause));
+        }
     }
 
     /// An empty vector for timers that are due, kept so that a tick allocates nothing.

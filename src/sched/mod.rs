@@ -13,6 +13,8 @@
 //! ```
 
 #[cfg(not(all(test, loom)))]
+pub(crate) mod attached;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod blocking;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod clock;

@@ -2,10 +2,14 @@
 
 mod builder;
 mod handle;
+#[cfg(all(feature = "signals", unix))]
+mod signals;
 pub(crate) mod stop;
 
 pub use self::builder::Builder;
 pub use self::handle::Handle;
+#[cfg(all(feature = "signals", unix))]
+pub use self::signals::SignalGuard;
 pub use self::stop::{Ended, ShuttingDown};
 
 use std::thread::JoinHandle;

@@ -113,12 +113,14 @@ async fn stop_all(
     let handle = cx.system();
     let end = handle.now().saturating_add(deadline);
     let reason = ExitReason::Shutdown(None);
-    // The system's children, last first.
-    let roots: Vec<Pid> = {
+    // The applications, then the system's other children, last first.
+    let mut roots: Vec<Pid> = {
         let mut roots = handle.core().roots.lock();
         roots.stopping = true;
         roots.live.values().rev().copied().collect()
     };
+    let applications = handle.whereis(crate::application::CONTROLLER);
+    roots.sort_by_key(|root| Some(*root) != applications);
     for pid in roots {
         cx.exit_child(pid, reason.clone());
         let left = end.saturating_sub(handle.now());
@@ -284,5 +286,12 @@ impl Handle {
     /// A process that awaits this is stopped itself before it is done.
     pub fn shutdown(&self) -> ShuttingDown {
         shutdown(self.core(), Duration::from_secs(30))
+    }
+
+    /// Shuts the system down because of something that happened to `pid`, which is what
+    /// [`System::wait`](crate::System::wait) returns in the end.
+    pub(crate) fn end_because_of(&self, pid: Pid, cause: ExitReason) {
+        self.core().blame(pid, cause);
+        drop(self.shutdown());
     }
 }
