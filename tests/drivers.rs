@@ -656,9 +656,7 @@ fn whatever_comes_from_outside_calls_the_ready_hook() {
     let one = system.start::<Echo>(()).wait().unwrap();
     let victim = system.start::<Echo>(()).wait().unwrap();
     let (held, opener) = gate();
-    system
-        .spawn(move |_: Inbox<()>| held)
-        .unwrap();
+    system.spawn(move |_: Inbox<()>| held).unwrap();
     let rung = counting_hook(&driver);
     let handle = system.handle();
     let second = Duration::from_secs(1);
