@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{Call, CallError, Inbox, MailboxPolicy, Overflow, StartError, call_all};
+use noex::{Call, CallError, Inbox, MailboxPolicy, Overflow, ReplyTo, StartError, call_all};
 use puppet::{Do, Gate, Note, Puppet, Strings, act, answer, ask, at_once, done, hold_up, puppet};
 use support::{DEADLINE, next, on_all, pump, quiet, reports};
 
@@ -461,6 +461,41 @@ fn a_deferred_call_is_no_cycle_while_its_right_to_answer_may_go_anywhere() {
         reply.reply(9);
         assert_eq!(answer(outer), Ok(Ok(9)));
         assert_eq!(answer(back), Ok(Ok(1)));
+    });
+}
+
+#[test]
+fn a_server_that_waits_with_the_right_to_answer_in_hand_is_no_part_of_a_cycle() {
+    struct Clerk;
+    /// Calls the last of them with the rest, and answers what it is answered.
+    struct Through(Vec<ServerRef<Clerk>>);
+    impl GenServer for Clerk {
+        type Args = ();
+        async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
+            Ok(Clerk)
+        }
+    }
+    impl HandleRequest<Through> for Clerk {
+        type Reply = Outcome;
+        async fn handle_request(
+            &mut self,
+            mut through: Through,
+            reply: ReplyTo<Outcome>,
+            _: &mut Context<Self>,
+        ) {
+            reply.reply(match through.0.pop() {
+                None => Ok(0),
+                Some(next) => next.call(through).await.and_then(|answer| answer),
+            });
+        }
+    }
+    on_all(|system| {
+        let start = || system.start::<Clerk>(()).wait_timeout(DEADLINE).unwrap();
+        let (a, b) = (start(), start());
+        assert_eq!(a.call(Through(vec![b.clone()])).wait(), Ok(Ok(0)));
+        // It might be handed on meanwhile, so the wait is no edge; the cycle ends by the timeout.
+        let ring = Through(vec![a.clone(), b]);
+        assert_eq!(a.call_with(ring, 30 * MS).wait(), Err(CallError::Timeout));
     });
 }
 
