@@ -362,7 +362,8 @@ fn waiting_inside_a_process_is_an_error_at_once_and_not_a_deadlock() {
             let all = call_all([&server, &server], Note(1)).wait_timeout(DEADLINE);
             let started = cx.start::<Puppet>(silent()).wait().map(drop);
             let stopped = server.stop(ExitReason::Normal).wait();
-            (waited, timed, all, started, stopped)
+            let ended = cx.system().monitor(cx.pid()).wait().map(drop);
+            (waited, timed, all, started, stopped, ended)
         });
         let blocked = || Err(CallError::WouldBlock);
         assert_eq!(
@@ -372,6 +373,7 @@ fn waiting_inside_a_process_is_an_error_at_once_and_not_a_deadlock() {
                 blocked(),
                 vec![blocked(), blocked()],
                 Err(noex::StartError::WouldBlock),
+                Err(CallError::WouldBlock),
                 Err(CallError::WouldBlock)
             )
         );

@@ -1,187 +1,465 @@
-//! Threads: fairness, stuck handlers, idleness, blocking work, timers, and the end of systems.
+//! Who runs when: priorities, turns and yields, handlers that take long, processes that never let go,
+//! work for the pool of blocking threads, and silence when there is nothing to do.
 
+mod puppet;
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use noex::prelude::*;
-use noex::{CallError, Event, Inbox, Priority, Received, ShutdownError, SpawnOptions};
-use support::{DEADLINE, next, on_all, quiet, reports, settled};
+use noex::{CallError, Event, Inbox, Priority, Received, Recipient, SpawnOptions};
+use puppet::{Gate, Note, Puppet, Strings, Told, act, answer, at_once, done, end_of, puppet};
+use support::{DEADLINE, next, on_all, pump, quiet, reports, settled};
 
-/// Holds its thread until it is let go.
-struct Hog;
-struct Hold(std::sync::mpsc::Sender<()>, Receiver<()>);
-impl GenServer for Hog {
-    type Args = ();
-    async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
-        Ok(Hog)
-    }
-}
-impl HandleCast<Hold> for Hog {
-    async fn handle_cast(&mut self, hold: Hold, _: &mut Context<Self>) {
-        let _ = hold.0.send(());
-        let _ = hold.1.recv();
-    }
+fn silent() -> Strings {
+    Strings::new(&reports().0)
 }
 
 #[test]
-fn who_keeps_itself_busy_does_not_starve_others() {
+fn blocking_work_gives_its_result_or_its_panic_on_every_driver() {
+    on_all(|system| {
+        let it = puppet(system, silent());
+        let seen = answer(it.call(act(|_, cx| {
+            Box::pin(async move {
+                let value = cx.blocking(|| 7).await;
+                let panicked = cx.blocking(|| -> u32 { panic!("in the closure") }).await;
+                (value, panicked)
+            })
+        })));
+        let (value, panicked) = seen.unwrap();
+        assert_eq!(value, Ok(7));
+        let Err(CallError::Exited(ExitReason::Panic(panic))) = panicked else {
+            panic!("{panicked:?}")
+        };
+        assert_eq!(panic.message(), "in the closure");
+        assert!(it.is_alive());
+    });
+}
+
+#[test]
+fn work_may_block_on_calls_to_the_very_system_it_came_from() {
     let system = quiet().schedulers(1).build().unwrap();
-    let busy = system
-        .spawn(|mut cx: Inbox<()>| async move {
-            let me = cx.this();
-            let _ = me.send(());
-            while let Received::Message(()) = cx.recv().await {
-                let _ = me.send(());
-            }
-        })
-        .unwrap();
+    let (it, other) = (puppet(&system, silent()), puppet(&system, silent()));
+    let called = answer(it.call(act(move |_, cx| {
+        Box::pin(cx.blocking(move || other.call(Note(3)).wait_timeout(DEADLINE)))
+    })));
+    assert_eq!(called, Ok(Ok(Ok(3))));
+}
+
+#[test]
+fn more_work_than_threads_is_all_done() {
+    let system = quiet().schedulers(1).blocking_threads(2).build().unwrap();
     let (tell, told) = reports();
-    for n in 0..10 {
-        let tell = tell.clone();
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for n in 0..50u32 {
+        let (tell, running, most) = (tell.clone(), running.clone(), most.clone());
         system
-            .spawn(move |_: Inbox<()>| async move {
-                let _ = tell.send(n);
+            .spawn(move |cx: Inbox<()>| async move {
+                let result = cx
+                    .blocking(move || {
+                        most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                        std::thread::yield_now();
+                        running.fetch_sub(1, SeqCst);
+                        n
+                    })
+                    .await;
+                let _ = tell.send(result);
             })
             .unwrap();
     }
-    for _ in 0..10 {
-        next(&system, &told);
-    }
-    assert!(busy.is_alive());
-}
-
-#[test]
-fn what_a_stuck_thread_has_queued_is_run_by_another() {
-    let system = quiet().schedulers(2).build().unwrap();
-    let (tell, told) = reports();
-    let (release, held) = channel::<()>();
-    // From inside, so that both land on the hog's own thread: one in its slot, one in its queue.
-    system
-        .spawn(move |cx: Inbox<()>| async move {
-            for n in 0..2 {
-                let tell = tell.clone();
-                let _ = cx.spawn(move |_: Inbox<()>| async move {
-                    let _ = tell.send(n);
-                });
-            }
-            let _ = held.recv();
-        })
-        .unwrap();
-    let mut seen = [
-        told.recv_timeout(DEADLINE).unwrap(),
-        told.recv_timeout(DEADLINE).unwrap(),
-    ];
+    let mut seen: Vec<u32> = (0..50).map(|_| next(&system, &told).unwrap()).collect();
     seen.sort_unstable();
-    assert_eq!(seen, [0, 1]);
-    drop(release);
+    assert_eq!(seen, (0..50).collect::<Vec<_>>());
+    assert!(most.load(SeqCst) <= 2);
+}
+
+/// Panics when it is dropped.
+struct Rude;
+impl Drop for Rude {
+    fn drop(&mut self) {
+        panic!("rude");
+    }
 }
 
 #[test]
-fn a_long_handler_is_reported_with_its_message() {
-    let (tell, told) = reports();
-    let builder = System::builder()
+fn a_result_nobody_wants_is_dropped_even_if_it_panics_and_its_thread_works_on() {
+    let system = quiet().schedulers(1).blocking_threads(1).build().unwrap();
+    for _ in 0..3 {
+        let (started, begun) = channel::<()>();
+        let (release, held) = channel::<()>();
+        let process = system
+            .spawn(move |cx: Inbox<()>| async move {
+                let work = cx.blocking(move || {
+                    let _ = started.send(());
+                    let _ = held.recv();
+                    Rude
+                });
+                std::mem::forget(work.await);
+            })
+            .unwrap();
+        begun.recv_timeout(DEADLINE).unwrap();
+        system.exit(process.pid(), ExitReason::Kill);
+        let down = system.monitor(process.pid()).wait_timeout(DEADLINE);
+        assert!(down.is_ok(), "it dies at once, though its work goes on");
+        drop(release);
+        // The one thread of the pool is free again.
+        let it = puppet(&system, silent());
+        let call = it.call(act(|_, cx| Box::pin(cx.blocking(|| 5))));
+        assert_eq!(answer(call), Ok(Ok(5)));
+    }
+}
+
+/// Spins until `until`, or the deadline.
+fn spin(until: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + DEADLINE;
+    while !until() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+    true
+}
+
+#[test]
+fn a_long_turn_is_reported_with_what_it_handles_and_nothing_else() {
+    let reports = Arc::new(Mutex::new(Vec::<(Pid, Option<&'static str>)>::new()));
+    let hook = reports.clone();
+    let system = System::builder()
         .schedulers(1)
-        .long_handler(Duration::from_millis(30))
+        .long_handler(Duration::from_millis(15))
         .on_event(move |event| {
             if let Event::LongHandler { pid, message, .. } = event {
-                let _ = tell.send((*pid, *message));
+                hook.lock().unwrap().push((*pid, *message));
             }
-        });
-    let system = builder.build().unwrap();
-    let hog = system.start::<Hog>(()).wait_timeout(DEADLINE).unwrap();
-    let (release, held) = channel();
-    let (started, begun) = channel();
-    hog.cast(Hold(started, held)).unwrap();
-    begun.recv_timeout(DEADLINE).unwrap();
-    let (pid, message) = told.recv_timeout(DEADLINE).unwrap();
-    assert_eq!(pid, hog.pid());
-    assert!(message.unwrap().contains("Hold"));
-    drop(release);
-}
-
-#[test]
-fn a_handler_that_does_not_return_is_stuck_and_not_dead() {
-    let system = quiet().schedulers(2).build().unwrap();
-    let hog = system.start::<Hog>(()).wait_timeout(DEADLINE).unwrap();
-    let (release, held) = channel();
-    let (started, begun) = channel();
-    hog.cast(Hold(started, held)).unwrap();
-    begun.recv_timeout(DEADLINE).unwrap();
-    let error = system
-        .shutdown_within(Duration::from_millis(50))
-        .wait_timeout(DEADLINE)
-        .unwrap_err();
-    let noex::Error::Shutdown(ShutdownError::Stuck(pids)) = error else {
-        panic!("{error}")
-    };
-    assert_eq!(pids, [hog.pid()]);
-    assert!(hog.is_alive());
-    drop(release);
-}
-
-#[test]
-fn an_idle_system_wakes_nobody() {
-    let system = quiet().schedulers(4).build().unwrap();
-    let hog = system.start::<Hog>(()).wait_timeout(DEADLINE).unwrap();
-    assert!(hog.is_alive());
-    // Wait until two looks, half a second apart, find that nobody woke: then it is at rest.
-    let end = Instant::now() + DEADLINE;
-    let (watch, quiet) = channel::<()>();
-    loop {
-        let before = system.stats().wakeups;
-        // A channel nobody sends on: waits for the time, and is no sleep of a scheduler's.
-        let _ = quiet.recv_timeout(Duration::from_millis(500));
-        if system.stats().wakeups == before {
-            break;
+        })
+        .build()
+        .unwrap();
+    let reported = {
+        let reports = reports.clone();
+        move |pid: Pid| {
+            reports
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|(of, _)| *of == pid)
+                .map(|(_, message)| message.map(str::to_owned))
         }
-        assert!(Instant::now() < end, "somebody keeps waking");
+    };
+    // One waits in the handler of a `Do`, and leaves the thread to others.
+    let gate = Gate::new();
+    let waits = puppet(&system, silent());
+    let (at, reported_at) = (gate.clone(), reported.clone());
+    let pid = waits.pid();
+    let resumed = waits.call_with(
+        act(move |_, _| {
+            Box::pin(async move {
+                at.pass().await;
+                spin(|| reported_at(pid).is_some())
+            })
+        }),
+        None,
+    );
+    while gate.waiting() == 0 {
+        pump(&system);
     }
-    drop(watch);
+    // A process without handlers spins: it handles no message, certainly not the other's.
+    let seen = reported.clone();
+    let spins = system
+        .spawn(move |cx: Inbox<()>| async move {
+            let pid = cx.pid();
+            spin(|| seen(pid).is_some());
+        })
+        .unwrap();
+    system.monitor(spins.pid()).wait_timeout(DEADLINE).unwrap();
+    assert_eq!(reported(spins.pid()), Some(None));
+    // A handler that goes on after its wait is still that of its message.
+    gate.open();
+    assert_eq!(answer(resumed), Ok(true));
+    let message = reported(pid).expect("a report").expect("a message");
+    assert!(message.contains("Do<bool>"), "{message}");
 }
 
 #[test]
-fn blocking_work_leaves_the_scheduler_thread_free_and_ends_with_its_result() {
-    let system = quiet().schedulers(1).build().unwrap();
-    let (release, held) = channel::<()>();
-    let (tell, told) = reports();
+fn what_is_queued_behind_a_stuck_handler_runs_elsewhere_with_its_messages_in_order() {
+    let system = quiet().schedulers(2).build().unwrap();
+    for _ in 0..5 {
+        let (tell, told) = reports();
+        let servers: Vec<ServerRef<Puppet>> = (0..20)
+            .map(|_| puppet(&system, Strings::new(&tell)))
+            .collect();
+        let count = Arc::new(AtomicUsize::new(0));
+        let seen = count.clone();
+        // Wakes twenty from inside its turn (the last lies in the slot), and spins until all have run.
+        let all = servers.clone();
+        let stuck = puppet(&system, silent());
+        let call = stuck.call_with(
+            at_once(move |_, _| {
+                for server in &all {
+                    for _ in 0..3 {
+                        let seen = seen.clone();
+                        let _ = server.cast(at_once(move |_, _| {
+                            seen.fetch_add(1, SeqCst);
+                        }));
+                    }
+                }
+                spin(|| count.load(SeqCst) == 60)
+            }),
+            None,
+        );
+        assert_eq!(answer(call), Ok(true), "they ran while it was stuck");
+        drop(told);
+    }
+}
+
+#[test]
+fn who_never_stops_lets_everybody_else_run() {
+    // A server that sends to itself, a pair that keep each other awake, one that continues, one that
+    // yields, and one that wakes itself, all for ever, on one thread; timers and others still get
+    // their turn.
+    struct Busy;
+    struct Again(Option<ServerRef<Busy>>);
+    impl GenServer for Busy {
+        type Args = ();
+        async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
+            Ok(Busy)
+        }
+    }
+    impl HandleCast<Again> for Busy {
+        async fn handle_cast(&mut self, again: Again, cx: &mut Context<Self>) {
+            cx.consume(10);
+            let _ = match again.0 {
+                Some(other) => other.cast(Again(Some(cx.this()))),
+                None => cx.this().cast(Again(None)),
+            };
+        }
+    }
+    impl HandleContinue<Again> for Busy {
+        async fn handle_continue(&mut self, again: Again, cx: &mut Context<Self>) {
+            cx.continue_with(again);
+        }
+    }
+    struct Continue;
+    impl HandleCast<Continue> for Busy {
+        async fn handle_cast(&mut self, _: Continue, cx: &mut Context<Self>) {
+            cx.continue_with(Again(None));
+        }
+    }
+    let run = |system: &System| {
+        let start = || system.start::<Busy>(()).wait_timeout(DEADLINE).unwrap();
+        let continues = start();
+        continues.cast(Continue).unwrap();
+        let wakes: Recipient<()> = system
+            .spawn(|_| {
+                std::future::poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    std::task::Poll::<()>::Pending
+                })
+            })
+            .unwrap();
+        let (own, one, other) = (start(), start(), start());
+        own.cast(Again(None)).unwrap();
+        one.cast(Again(Some(other))).unwrap();
+        let yields = system
+            .spawn(|cx: Inbox<()>| async move {
+                while cx.system().now() < DEADLINE {
+                    cx.yield_now().await;
+                }
+            })
+            .unwrap();
+        let (tell, told) = reports();
+        let it = puppet(system, Strings::new(&tell));
+        for n in 0..10 {
+            assert_eq!(answer(it.call(Note(n))), Ok(n));
+            assert_eq!(told.try_recv(), Ok(Told::Note(n)));
+        }
+        let timer = Instant::now();
+        system.send_after(Duration::from_millis(2), &it, Note(99));
+        assert_eq!(told.recv_timeout(DEADLINE), Ok(Told::Note(99)));
+        assert!(timer.elapsed() >= Duration::from_millis(2));
+        let all = [
+            own.pid(),
+            one.pid(),
+            continues.pid(),
+            yields.pid(),
+            wakes.pid(),
+        ];
+        for pid in all {
+            // None can keep a kill waiting.
+            system.exit(pid, ExitReason::Kill);
+            system.monitor(pid).wait_timeout(DEADLINE).unwrap();
+        }
+        settled(system);
+    };
+    for threads in [1, 2] {
+        run(&quiet().schedulers(threads).build().unwrap());
+    }
+}
+
+#[test]
+fn a_yield_lets_all_who_are_queued_run_first() {
+    let (system, driver) = quiet().manual();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let shared = order.clone();
     system
         .spawn(move |cx: Inbox<()>| async move {
-            let done = cx.blocking(move || held.recv().is_err()).await;
-            let panicked = cx.blocking(|| -> () { panic!("in the closure") }).await;
-            let _ = tell.send((done, panicked));
+            for name in ["a", "b", "c"] {
+                let order = shared.clone();
+                let run = move |cx: Inbox<()>| async move {
+                    for round in 0..3 {
+                        order.lock().unwrap().push((round, name));
+                        cx.yield_now().await;
+                    }
+                };
+                cx.spawn(run).unwrap();
+            }
         })
         .unwrap();
-    support::pump(&system); // the only scheduler thread runs others meanwhile
-    drop(release);
-    let (done, panicked) = told.recv_timeout(DEADLINE).unwrap();
-    assert_eq!(done, Ok(true));
-    assert!(matches!(
-        panicked,
-        Err(CallError::Exited(ExitReason::Panic(_)))
-    ));
+    driver.run_until_idle();
+    let seen = order.lock().unwrap().clone();
+    let rounds: Vec<i32> = seen.iter().map(|(round, _)| *round).collect();
+    assert_eq!(rounds, [0, 0, 0, 1, 1, 1, 2, 2, 2], "{seen:?}");
 }
 
 #[test]
-fn a_process_in_blocking_work_can_be_killed_at_once() {
+fn a_consumed_budget_ends_the_turn_after_the_handler() {
+    let (system, driver) = quiet().budget(100).manual();
+    let (tell, told) = reports();
+    let (greedy, other) = (
+        puppet(&system, silent()),
+        puppet(&system, Strings::new(&tell)),
+    );
+    let handled = Arc::new(AtomicUsize::new(0));
+    driver.run_until_idle();
+    let target = other.clone();
+    greedy
+        .cast(at_once(move |_, _| target.cast(Note(0)).unwrap()))
+        .unwrap();
+    for _ in 0..5 {
+        let handled = handled.clone();
+        greedy
+            .cast(at_once(move |_, cx| {
+                handled.fetch_add(1, SeqCst);
+                cx.consume(1000);
+            }))
+            .unwrap();
+    }
+    let at = handled.clone();
+    other
+        .cast(at_once(move |puppet, _| {
+            puppet.tell(Told::Note(at.load(SeqCst) as u32))
+        }))
+        .unwrap();
+    driver.run_until_idle();
+    let seen: Vec<Told> = told.try_iter().collect();
+    assert!(
+        seen.contains(&Told::Note(0))
+            && seen
+                .iter()
+                .any(|told| matches!(told, Told::Note(n) if *n <= 1)),
+        "{seen:?}"
+    );
+    assert_eq!(handled.load(SeqCst), 5);
+}
+
+#[test]
+fn a_process_that_awaits_only_what_is_there_lets_others_run_and_can_be_killed() {
+    // On one thread: each would keep it for ever, and nobody could even start what it waits for.
+    let run = |system: &System| {
+        let dead = puppet(system, silent());
+        dead.stop(ExitReason::Normal)
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        let name = system.server::<Puppet>("late");
+        let (tell, told) = reports();
+        let retries = system
+            .spawn(move |_: Inbox<()>| async move {
+                while name.call(Note(1)).await.is_err() {}
+                let _ = tell.send(());
+            })
+            .unwrap();
+        let calls = system
+            .spawn(move |_: Inbox<()>| async move { while dead.call(Note(1)).await.is_err() {} })
+            .unwrap();
+        let sleeps = system
+            .spawn(|cx: Inbox<()>| async move {
+                loop {
+                    cx.sleep(Duration::ZERO).await;
+                }
+            })
+            .unwrap();
+        pump(system);
+        system
+            .start_with::<Puppet>(silent(), ServerOptions::new().name("late"))
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        next(system, &told);
+        system
+            .monitor(retries.pid())
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        for pid in [calls.pid(), sleeps.pid()] {
+            system.exit(pid, ExitReason::Kill);
+            system.monitor(pid).wait_timeout(DEADLINE).unwrap();
+        }
+    };
+    run(&quiet().schedulers(1).build().unwrap());
+    let (system, _driver) = quiet().virtual_clock().auto_advance().manual();
+    run(&system);
+}
+
+#[test]
+fn a_receive_that_does_not_wait_sees_all_that_is_there() {
+    for budget in [1, 7, 256] {
+        let (system, driver) = quiet().budget(budget).manual();
+        let (tell, told) = reports();
+        let receiver = system
+            .spawn(move |mut cx: Inbox<u32>| async move {
+                cx.recv().await;
+                let mut seen = 1;
+                while cx.recv_timeout(Duration::ZERO).await.is_some() {
+                    seen += 1;
+                }
+                let _ = tell.send(seen);
+            })
+            .unwrap();
+        for n in 0..1000 {
+            receiver.send(n).unwrap();
+        }
+        driver.run_until_idle();
+        assert_eq!(told.try_recv(), Ok(1000));
+    }
+}
+
+#[test]
+fn a_process_that_only_looks_into_its_mailbox_can_be_killed() {
     let system = quiet().schedulers(1).build().unwrap();
-    let (release, held) = channel::<()>();
+    let running = Arc::new(AtomicBool::new(false));
+    let run = running.clone();
     let process = system
-        .spawn(move |cx: Inbox<()>| async move {
-            let _ = cx.blocking(move || held.recv().is_err()).await;
+        .spawn(move |mut cx: Inbox<u32>| async move {
+            run.store(true, SeqCst);
+            loop {
+                if let Some(Received::Message(0)) = cx.recv_timeout(Duration::ZERO).await {
+                    return;
+                }
+            }
         })
         .unwrap();
-    support::pump(&system);
+    assert!(spin(|| running.load(SeqCst)));
+    process.send(1).unwrap();
     system.exit(process.pid(), ExitReason::Kill);
     system
         .monitor(process.pid())
         .wait_timeout(DEADLINE)
         .unwrap();
     assert_eq!(process.exit_reason(), Some(ExitReason::Killed));
-    drop(release);
+    let it = puppet(&system, silent());
+    done(&it, |_, cx| cx.stop(ExitReason::Normal));
+    assert_eq!(end_of(&system, &it), ExitReason::Normal);
 }
 
 #[test]
@@ -202,246 +480,22 @@ fn high_runs_before_normal_before_low() {
     assert_eq!(order, [Priority::High, Priority::Normal, Priority::Low]);
 }
 
-struct Ticks(std::sync::mpsc::Sender<u32>);
-#[derive(Clone)]
-struct Tick(u32);
-impl GenServer for Ticks {
-    type Args = std::sync::mpsc::Sender<u32>;
-    async fn init(tell: Self::Args, _: &mut Context<Self>) -> Result<Self, InitStop> {
-        Ok(Ticks(tell))
-    }
-}
-impl HandleInfo<Tick> for Ticks {
-    async fn handle_info(&mut self, tick: Tick, _: &mut Context<Self>) {
-        let _ = self.0.send(tick.0);
-    }
-}
-
 #[test]
-fn timers_fire_in_the_order_of_their_times_and_not_after_cancel() {
-    on_all(|system| {
-        let (tell, told) = reports();
-        let ticks = system.start::<Ticks>(tell).wait_timeout(DEADLINE).unwrap();
-        let ms = Duration::from_millis;
-        let start = system.now();
-        for n in [30, 10, 20] {
-            system.send_after(ms(n), &ticks, Tick(n as u32));
+fn an_idle_system_wakes_nobody() {
+    let system = quiet().schedulers(4).build().unwrap();
+    let it = puppet(&system, silent());
+    assert!(it.is_alive());
+    // Wait until two looks, half a second apart, find that nobody woke: then it is at rest.
+    let end = Instant::now() + DEADLINE;
+    let (watch, quiet) = channel::<()>();
+    loop {
+        let before = system.stats().wakeups;
+        // A channel nobody sends on: waits for the time, and is no sleep of a scheduler's.
+        let _ = quiet.recv_timeout(Duration::from_millis(500));
+        if system.stats().wakeups == before {
+            break;
         }
-        let cancelled = system.send_after(ms(15), &ticks, Tick(15));
-        let left = system.read_timer(cancelled).unwrap();
-        assert!(left <= ms(16));
-        assert!(system.cancel_timer(cancelled).is_some());
-        assert_eq!(
-            (system.cancel_timer(cancelled), system.read_timer(cancelled)),
-            (None, None)
-        );
-        let waiter = system
-            .spawn(move |cx: Inbox<()>| async move { cx.sleep(Duration::from_millis(40)).await })
-            .unwrap();
-        system.monitor(waiter.pid()).wait_timeout(DEADLINE).unwrap();
-        assert!(system.now() - start >= ms(40), "a sleep never ends early");
-        assert_eq!(
-            [
-                next(system, &told),
-                next(system, &told),
-                next(system, &told)
-            ],
-            [10, 20, 30]
-        );
-        assert!(told.try_recv().is_err());
-    });
-}
-
-#[test]
-fn an_interval_does_not_drift_and_ends_with_its_target_or_by_cancel() {
-    let (system, driver) = quiet().virtual_clock().manual();
-    let (tell, told) = reports();
-    let ticks = system.start::<Ticks>(tell).wait().unwrap();
-    let ms = Duration::from_millis;
-    let timer = system.send_interval(ms(10), &ticks, Tick(1));
-    driver.advance(ms(95));
-    assert_eq!(told.try_iter().count(), 9);
-    assert!(system.cancel_timer(timer).is_some());
-    driver.advance(ms(100));
-    assert_eq!(told.try_iter().count(), 0);
-    system.send_interval(ms(10), &ticks, Tick(1));
-    system.exit(ticks.pid(), ExitReason::Kill);
-    driver.advance(ms(100));
-    assert_eq!(driver.next_deadline(), None);
-}
-
-#[test]
-fn a_timer_to_a_name_finds_who_has_it_when_it_fires() {
-    let (system, driver) = quiet().virtual_clock().manual();
-    let (tell, told) = reports();
-    let named = system.server::<Ticks>("ticks");
-    let ms = Duration::from_millis;
-    system.send_after(ms(10), &named, Tick(1)); // nobody then
-    system.send_after(ms(30), &named, Tick(2));
-    driver.advance(ms(20));
-    system
-        .start_with::<Ticks>(tell, ServerOptions::new().name("ticks"))
-        .wait()
-        .unwrap();
-    driver.advance(ms(20));
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [2]);
-    assert_eq!(settled(&system).undelivered, 1);
-}
-
-#[test]
-fn a_hundred_thousand_timers_fire_in_order() {
-    let (system, driver) = quiet().virtual_clock().manual();
-    let (tell, told) = reports();
-    let ticks = system.start::<Ticks>(tell).wait().unwrap();
-    let mut state = 1_u64;
-    for _ in 0..100_000 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let ms = (state >> 33) % 5000;
-        system.send_after(Duration::from_millis(ms), &ticks, Tick(ms as u32));
+        assert!(Instant::now() < end, "somebody keeps waking");
     }
-    driver.advance(Duration::from_secs(5));
-    let fired: Vec<u32> = told.try_iter().collect();
-    assert_eq!(fired.len(), 100_000);
-    assert!(fired.is_sorted());
-}
-
-/// Counts what lives.
-struct Counted(Arc<AtomicUsize>);
-impl Counted {
-    fn new(live: &Arc<AtomicUsize>) -> Self {
-        live.fetch_add(1, SeqCst);
-        Counted(live.clone())
-    }
-}
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-#[test]
-fn a_system_dropped_without_shutdown_drops_everything_once_and_wakes_callers() {
-    struct Holder(#[expect(dead_code)] Counted);
-    struct Take(#[expect(dead_code)] Counted);
-    struct Ask;
-    impl GenServer for Holder {
-        type Args = Counted;
-        async fn init(counted: Counted, _: &mut Context<Self>) -> Result<Self, InitStop> {
-            Ok(Holder(counted))
-        }
-    }
-    impl HandleCast<Take> for Holder {
-        async fn handle_cast(&mut self, take: Take, cx: &mut Context<Self>) {
-            cx.sleep(Duration::from_secs(3600)).await;
-            drop(take);
-        }
-    }
-    impl HandleCall<Ask> for Holder {
-        type Reply = ();
-        async fn handle_call(&mut self, _: Ask, _: &mut Context<Self>) {}
-    }
-    let live = Arc::new(AtomicUsize::new(0));
-    for threads in [1, 4] {
-        let system = quiet().schedulers(threads).build().unwrap();
-        let holders: Vec<_> = (0..20)
-            .map(|_| {
-                system
-                    .start::<Holder>(Counted::new(&live))
-                    .wait_timeout(DEADLINE)
-                    .unwrap()
-            })
-            .collect();
-        for holder in &holders {
-            holder.cast(Take(Counted::new(&live))).unwrap();
-            holder.cast(Take(Counted::new(&live))).unwrap();
-        }
-        let calls: Vec<_> = holders
-            .iter()
-            .map(|holder| holder.call_with(Ask, None))
-            .collect();
-        drop(system);
-        assert_eq!(live.load(SeqCst), 0);
-        for call in calls {
-            assert_eq!(
-                call.wait_timeout(DEADLINE),
-                Err(CallError::Exited(ExitReason::Killed))
-            );
-        }
-    }
-}
-
-#[test]
-fn a_system_may_be_dropped_on_one_of_its_own_threads() {
-    let system = Arc::new(quiet().schedulers(2).build().unwrap());
-    let inside = system.clone();
-    let (tell, told) = reports();
-    let process = system
-        .spawn(move |mut cx: Inbox<()>| async move {
-            let _ = cx.recv().await;
-            drop(inside);
-            let _ = tell.send(());
-        })
-        .unwrap();
-    drop(system);
-    process.send(()).unwrap();
-    told.recv_timeout(DEADLINE).unwrap();
-}
-
-#[test]
-fn many_systems_live_in_one_program() {
-    let systems: Vec<System> = (0..8)
-        .map(|_| quiet().schedulers(1).build().unwrap())
-        .collect();
-    for pair in systems.windows(2) {
-        // A process of one system sends to a process of the other.
-        let (tell, told) = reports();
-        let there = pair[1]
-            .spawn(move |mut cx: Inbox<u32>| async move {
-                if let Received::Message(n) = cx.recv().await {
-                    let _ = tell.send(n);
-                }
-            })
-            .unwrap();
-        pair[0]
-            .spawn(move |_: Inbox<()>| async move { drop(there.send(7)) })
-            .unwrap();
-        assert_eq!(told.recv_timeout(DEADLINE), Ok(7));
-    }
-}
-
-#[test]
-fn waiting_inside_a_process_is_an_error_at_once() {
-    on_all(|system| {
-        let (tell, told) = reports();
-        let hog = system.start::<Hog>(()).wait_timeout(DEADLINE).unwrap();
-        system
-            .spawn(move |cx: Inbox<()>| async move {
-                let stopped = hog.stop(ExitReason::Normal).wait();
-                let asked = cx.system().monitor(cx.pid()).wait().map(|_| ());
-                let _ = tell.send((stopped, asked));
-            })
-            .unwrap();
-        assert_eq!(
-            next(system, &told),
-            (Err(CallError::WouldBlock), Err(CallError::WouldBlock))
-        );
-    });
-}
-
-#[test]
-fn the_end_of_what_was_started_outside_is_told_to_who_waits_for_the_system() {
-    let system = quiet().schedulers(1).build().unwrap();
-    let waits = system.wait();
-    let asked = AtomicBool::new(false);
-    assert!(!asked.load(SeqCst));
-    system
-        .spawn(|_: Inbox<()>| async { ExitReason::Normal })
-        .unwrap();
-    system
-        .spawn(|_: Inbox<()>| async { ExitReason::Timeout })
-        .unwrap();
-    let error = waits.wait_timeout(DEADLINE).unwrap_err();
-    assert!(matches!(error, noex::Error::Exited(ExitReason::Timeout)));
+    drop(watch);
 }

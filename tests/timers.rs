@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use noex::prelude::*;
-use noex::{Handle, Inbox, Received, TimerRef};
+use noex::{Handle, Inbox, Received, Recipient, TimerRef};
 use puppet::{Note, Puppet, Strings, Told, act, done, end_of, puppet};
 use support::{DEADLINE, next, on_all, quiet, reports, settled};
 
@@ -46,6 +46,38 @@ fn timers_fire_at_their_time_in_order_and_those_of_one_time_in_order_of_arming()
     assert_eq!(told.try_recv(), Ok(()));
     assert_eq!(driver.next_deadline(), None);
     assert_eq!(settled(&system).handled, 100_000);
+}
+
+#[test]
+fn on_threads_too_timers_fire_in_order_and_not_after_cancel() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        let it = puppet(system, Strings::new(&tell));
+        let start = system.now();
+        for n in [30, 10, 20] {
+            system.send_after(n * MS, &it, Note(n));
+        }
+        let cancelled = system.send_after(15 * MS, &it, Note(15));
+        let left = system.read_timer(cancelled).unwrap();
+        assert!(left <= 16 * MS);
+        assert!(system.cancel_timer(cancelled).is_some());
+        assert_eq!(
+            (system.cancel_timer(cancelled), system.read_timer(cancelled)),
+            (None, None)
+        );
+        let sleeper: Recipient<()> = system
+            .spawn(move |cx: Inbox<()>| async move { cx.sleep(40 * MS).await })
+            .unwrap();
+        system
+            .monitor(sleeper.pid())
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        assert!(system.now() - start >= 40 * MS, "a sleep never ends early");
+        for n in [10, 20, 30] {
+            assert_eq!(next(system, &told), Told::Note(n));
+        }
+        assert!(told.try_recv().is_err());
+    });
 }
 
 #[test]
