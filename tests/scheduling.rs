@@ -132,7 +132,14 @@ fn a_long_turn_is_reported_with_what_it_handles_and_nothing_else() {
         .schedulers(1)
         .long_handler(Duration::from_millis(15))
         .on_event(move |event| {
-            if let Event::LongHandler { pid, message, .. } = event {
+            if let Event::LongHandler {
+                pid,
+                message,
+                running,
+                ..
+            } = event
+            {
+                assert!(*running >= Duration::from_millis(15));
                 hook.lock().unwrap().push((*pid, *message));
             }
         })
@@ -270,6 +277,14 @@ fn who_never_stops_lets_everybody_else_run() {
                 }
             })
             .unwrap();
+        // Low priority is no reason to starve.
+        let low = SpawnOptions::new().priority(Priority::Low);
+        let (ran, runs) = reports();
+        let low: Recipient<()> = system
+            .spawn_with(low, move |_| async move { ran.send(()).unwrap() })
+            .unwrap();
+        assert_eq!(runs.recv_timeout(DEADLINE), Ok(()));
+        system.monitor(low.pid()).wait_timeout(DEADLINE).unwrap();
         let (tell, told) = reports();
         let it = puppet(system, Strings::new(&tell));
         for n in 0..10 {

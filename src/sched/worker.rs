@@ -423,12 +423,16 @@ impl Worker {
         let round = self.round.get().wrapping_add(1);
         self.round.set(round);
         if round % ROUND == 0 {
-            // Fairness: nobody waits for ever behind those who keep each other busy here.
-            if let Some(job) = self
-                .take_injected(Priority::Normal)
-                .or_else(|| self.queues[lane(Priority::Low)].pop())
-            {
-                return Some(job);
+            // Fairness: nobody waits for ever behind those who keep each other busy here, nor behind
+            // what keeps coming from outside.
+            let low = || self.take_low();
+            let job = if round % (2 * ROUND) == 0 {
+                low().or_else(|| self.take_injected(Priority::Normal))
+            } else {
+                self.take_injected(Priority::Normal).or_else(low)
+            };
+            if job.is_some() {
+                return job;
             }
         }
         // Relaxed: a hint; whoever starts a process of high priority has set it before queueing.
@@ -453,8 +457,12 @@ impl Worker {
             return Some(Job(cell));
         }
         self.take_injected(Priority::Normal)
-            .or_else(|| self.queues[lane(Priority::Low)].pop())
-            .or_else(|| self.take_injected(Priority::Low))
+            .or_else(|| self.take_low())
+    }
+
+    fn take_low(&self) -> Option<Job> {
+        let low = self.queues[lane(Priority::Low)].pop();
+        low.or_else(|| self.take_injected(Priority::Low))
     }
 
     fn draw(&self, bag: &RefCell<(Vec<Job>, Rng)>) -> Option<Job> {
@@ -464,12 +472,17 @@ impl Worker {
                 jobs.push(job);
             }
         }
-        // High before normal before low, at random among equals.
+        // High before normal before low, at random among equals; now and then a lower one first, so
+        // that none starves.
         // SAFETY: queued processes are alive.
-        let top = jobs
-            .iter()
-            .map(|job| unsafe { job.0.as_ref() }.fixed.priority)
-            .max()?;
+        let priorities = || {
+            jobs.iter()
+                .map(|job| unsafe { job.0.as_ref() }.fixed.priority)
+        };
+        let top = match rng.below(u64::from(ROUND)) {
+            0 => priorities().min()?,
+            _ => priorities().max()?,
+        };
         // SAFETY: as above.
         let of_top = jobs
             .iter()
