@@ -383,3 +383,123 @@ fn a_death_is_declared_only_when_the_handler_has_returned() {
     go.send(()).expect("it waits");
     assert_eq!(next(&system, &told), Some((ExitReason::Killed, true, None)));
 }
+
+#[test]
+fn links_monitors_and_questions_do_not_wait_behind_messages() {
+    on_all(|system| {
+        let (gate, open) = support::gate();
+        let (tell, said) = reports();
+        let busy = system
+            .spawn(move |mut cx: Inbox<u32>| async move {
+                let _ = tell.send(0);
+                gate.await;
+                while let Received::Message(n) = cx.recv().await {
+                    let _ = tell.send(n);
+                }
+            })
+            .expect("a process");
+        assert_eq!(next(system, &said), 0);
+        for n in 1..=100 {
+            busy.send(n).expect("room");
+        }
+        let info = || system.process_info(busy.pid()).wait().expect("alive");
+        let (other, told) = start(system);
+        let pid = busy.pid();
+        order(&other, Do::Link(pid));
+        run(&other, move |cx| {
+            cx.monitor(pid);
+        });
+        done(system, &other, &told);
+        let me = vec![other.pid()];
+        assert_eq!(
+            (info().links, info().monitored_by),
+            (me.clone(), me.clone())
+        );
+        order(&other, Do::Unlink(pid));
+        let kept = system.monitor(pid);
+        run(&other, move |cx| {
+            let monitor = cx.monitor(pid);
+            assert!(cx.demonitor(monitor));
+        });
+        done(system, &other, &told);
+        assert_eq!((info().links, info().monitored_by), (vec![], me));
+        assert_eq!(info().message_queue_len, 100);
+        assert!(said.try_recv().is_err(), "none of the messages was handled");
+        // And the kill that comes behind them all is the end.
+        system.exit(pid, ExitReason::Kill);
+        let down = kept.wait_timeout(DEADLINE).expect("its end");
+        assert_eq!(down.reason, ExitReason::Killed);
+        assert_eq!(next(system, &told), Told::Down(pid, ExitReason::Killed));
+        assert!(said.try_recv().is_err());
+        open.open();
+    });
+}
+
+#[test]
+fn whoever_hears_of_a_death_finds_the_process_dead() {
+    struct Mute;
+    struct Ask;
+    impl GenServer for Mute {
+        type Args = ();
+        async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
+            Ok(Mute)
+        }
+    }
+    impl HandleCall<Ask> for Mute {
+        type Reply = ();
+        async fn handle_call(&mut self, _: Ask, _: &mut Context<Self>) {
+            std::future::pending().await
+        }
+    }
+    let round = |system: &System| {
+        let options = ServerOptions::new().name("mute");
+        let mute = system.start_with::<Mute>((), options);
+        let mute = mute.wait_timeout(DEADLINE).expect("the name is free");
+        let (tell, told) = reports();
+        for kind in 0..3 {
+            let (mute, tell) = (mute.clone(), tell.clone());
+            let hears = move |mut cx: Inbox<()>| async move {
+                let pid = mute.pid();
+                cx.trap_exit(true);
+                match kind {
+                    0 => cx.link(pid),
+                    1 => drop(cx.monitor(pid)),
+                    _ => {}
+                }
+                let _ = tell.send(None);
+                let reason = match kind {
+                    2 => match mute.call_with(Ask, None).await {
+                        Err(noex::CallError::Exited(reason)) => reason,
+                        other => panic!("{other:?}"),
+                    },
+                    _ => match cx.recv().await {
+                        Received::Exit(exit) => exit.reason,
+                        Received::Down(down) => down.reason,
+                        other => panic!("{other:?}"),
+                    },
+                };
+                let system = cx.system();
+                let dead = !system.is_alive(pid)
+                    && !mute.is_alive()
+                    && mute.exit_reason() == Some(ExitReason::Killed)
+                    && system.whereis("mute").is_none()
+                    && !system.processes().contains(&pid);
+                let _ = tell.send(Some((reason, dead)));
+            };
+            let _: noex::Recipient<()> = system.spawn(hears).expect("a process");
+        }
+        for _ in 0..3 {
+            assert_eq!(next(system, &told), None);
+        }
+        system.exit(mute.pid(), ExitReason::Kill);
+        for _ in 0..3 {
+            let (reason, dead) = next(system, &told).expect("the news");
+            // Who came too late to call, link or monitor hears the same or of nobody.
+            assert!(matches!(reason, ExitReason::Killed | ExitReason::NoProc));
+            assert!(dead);
+        }
+    };
+    on_all(round);
+    let system = quiet().schedulers(4).build().expect("threads");
+    (0..300).for_each(|_| round(&system));
+}

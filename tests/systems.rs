@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{CallError, Inbox, Received, ShutdownError};
-use support::{DEADLINE, quiet, reports};
+use noex::{CallError, Inbox, Received, Recipient, ShutdownError, SpawnError, StartError};
+use support::{DEADLINE, next, on_all, quiet, reports};
 
 /// Holds its thread until it is let go.
 struct Hog;
@@ -163,4 +163,72 @@ fn the_end_of_what_was_started_outside_is_told_to_who_waits_for_the_system() {
         .unwrap();
     let error = waits.wait_timeout(DEADLINE).unwrap_err();
     assert!(matches!(error, noex::Error::Exited(ExitReason::Timeout)));
+}
+
+#[test]
+fn what_was_started_outside_is_stopped_last_first_and_each_gets_its_time() {
+    /// Takes a moment to terminate, and tells of it.
+    struct Slow(u32, std::sync::mpsc::Sender<u32>);
+    impl GenServer for Slow {
+        type Args = (u32, std::sync::mpsc::Sender<u32>);
+        async fn init((n, tell): Self::Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
+            cx.trap_exit(true);
+            Ok(Slow(n, tell))
+        }
+        async fn terminate(&mut self, reason: ExitReason, cx: &mut Context<Self>) {
+            assert_eq!(reason, ExitReason::Shutdown(None));
+            cx.sleep(Duration::from_millis(self.0.into())).await;
+            let _ = self.1.send(self.0);
+        }
+    }
+    on_all(|system| {
+        let (tell, told) = reports();
+        for n in 1..=5 {
+            let start = system.start::<Slow>((n, tell.clone()));
+            start.wait_timeout(DEADLINE).unwrap();
+        }
+        let ended = system.wait();
+        system.shutdown().wait_timeout(DEADLINE).unwrap();
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
+        assert!(
+            ended.wait_timeout(DEADLINE).is_ok(),
+            "an orderly end is none to report"
+        );
+        // Once it has ended it is no error to end it, and nothing starts any more.
+        system.shutdown().wait_timeout(DEADLINE).unwrap();
+        let refused = system.spawn(|_: Inbox<()>| async {}).map(drop);
+        assert!(matches!(refused, Err(SpawnError { .. })));
+        let refused = system.start::<Slow>((6, tell)).wait_timeout(DEADLINE);
+        assert_eq!(refused.unwrap_err(), StartError::Refused);
+    });
+}
+
+#[test]
+fn the_builder_names_the_threads_and_sizes_their_stacks() {
+    fn deep(left: usize) -> usize {
+        let frame = std::hint::black_box([left; 128]);
+        match left {
+            0 => frame[1],
+            _ => deep(left - 1) + usize::from(frame[0] == left),
+        }
+    }
+    // At least a kilobyte a call, which the default of 2 MiB would not hold.
+    const CALLS: usize = 16 * 1024;
+    let builder = quiet().name("mine").schedulers(2).stack_size(256 << 20);
+    let system = builder.build().unwrap();
+    let (tell, told) = reports();
+    let _: Recipient<()> = system
+        .spawn(move |cx: Inbox<()>| async move {
+            let here = || std::thread::current().name().map(str::to_owned);
+            let blocking = cx.blocking(here).await;
+            let _ = tell.send((here(), blocking, deep(CALLS)));
+        })
+        .unwrap();
+    let (name, blocking, calls) = next(&system, &told);
+    assert!(
+        matches!(name.as_deref(), Some("mine-0" | "mine-1")),
+        "{name:?}"
+    );
+    assert_eq!(blocking, Ok(Some("mine-blocking".to_owned())));
+    assert_eq!(calls, CALLS);
 }

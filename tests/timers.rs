@@ -136,6 +136,20 @@ fn a_timer_says_what_it_has_left_until_it_is_cancelled_or_has_fired() {
         (None, None)
     );
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [Told::Note(2)]);
+    // One that has fired may have its message in the mailbox still.
+    let queued = system.send_after(MS, &it, Note(9));
+    driver.advance(19 * MS); // in the handler of none, so handled
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Told::Note(9)]);
+    it.cast(act(|_, cx| Box::pin(cx.sleep(10 * MS)))).unwrap();
+    let held = system.send_after(MS, &it, Note(10));
+    driver.advance(5 * MS);
+    assert_eq!(
+        (system.cancel_timer(queued), system.cancel_timer(held)),
+        (None, None)
+    );
+    assert!(told.try_recv().is_err());
+    driver.advance(5 * MS);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Told::Note(10)]);
     // A new timer in the old one's place is not reached by the old name.
     let third = system.send_after(20 * MS, &it, Note(3));
     assert_eq!(
