@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{Budget, CallError, Driver, Inbox, Received, Tick};
-use support::{quiet, reports};
+use support::{gate, quiet, reports};
 
 struct Counter(u64);
 struct Add(u64);
@@ -102,6 +102,41 @@ fn waiting_for_what_cannot_come_is_stalled_not_a_hang() {
     let mute = system.start::<Mute>(()).wait().unwrap();
     assert_eq!(mute.call(Get).wait(), Err(CallError::Timeout));
     assert_eq!(driver.now(), Duration::from_secs(5));
+}
+
+#[test]
+fn on_a_real_clock_waiting_sleeps_until_a_timer_is_due_or_help_comes_from_outside() {
+    let (system, _driver) = quiet().manual();
+    let spawned = std::time::Instant::now();
+    let sleeps = system
+        .spawn(|cx: Inbox<()>| async move { cx.sleep(Duration::from_millis(5)).await })
+        .unwrap();
+    let down = system.monitor(sleeps.pid()).wait().unwrap();
+    assert_eq!(down.reason, ExitReason::Normal);
+    assert!(spawned.elapsed() >= Duration::from_millis(5));
+    // A waker that another thread calls.
+    let (held, opener) = gate();
+    let waits = system.spawn(|_: Inbox<()>| held).unwrap();
+    let ended = system.monitor(waits.pid());
+    let other = std::thread::spawn(move || opener.open());
+    assert_eq!(ended.wait().unwrap().reason, ExitReason::Normal);
+    other.join().unwrap();
+    // A message that another thread sends.
+    let takes = system
+        .spawn(|mut cx: Inbox<u32>| async move { drop(cx.recv().await) })
+        .unwrap();
+    let ended = system.monitor(takes.pid());
+    let other = std::thread::spawn(move || takes.send(1).unwrap());
+    assert_eq!(ended.wait().unwrap().reason, ExitReason::Normal);
+    other.join().unwrap();
+    // Or the time that one is willing to wait.
+    let never = system
+        .spawn(|_: Inbox<()>| std::future::pending::<()>())
+        .unwrap();
+    let late = system
+        .monitor(never.pid())
+        .wait_timeout(Duration::from_millis(5));
+    assert_eq!(late.unwrap_err(), CallError::Timeout);
 }
 
 #[test]

@@ -648,3 +648,58 @@ fn hooks_that_panic_are_ignored() {
         assert_eq!(settled(system).undelivered, 1);
     });
 }
+
+/// Not a test of its own: what the next one looks at, in a program of its own.
+#[test]
+#[ignore = "run by without_a_hook_a_crash_is_one_line_on_standard_error"]
+fn crash_without_a_hook() {
+    let system = System::builder().schedulers(1).build().unwrap();
+    let crash = |end: ExitReason| {
+        let process = system
+            .spawn(move |_: Inbox<()>| async move {
+                match end {
+                    ExitReason::Timeout => panic!("in plain sight"),
+                    end => end,
+                }
+            })
+            .unwrap();
+        end_of(&system, &process);
+    };
+    crash(ExitReason::Timeout);
+    crash(ExitReason::error("an error"));
+    // No news: an orderly end, and somebody's decision.
+    crash(ExitReason::Normal);
+    crash(ExitReason::Shutdown(None));
+    crash(ExitReason::Killed);
+    // A panic that is no process's is told as ever.
+    let _ = std::thread::spawn(|| panic!("outside")).join();
+}
+
+#[test]
+fn without_a_hook_a_crash_is_one_line_on_standard_error() {
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "crash_without_a_hook",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    assert!(run.status.success());
+    let told = String::from_utf8_lossy(&run.stderr);
+    let ours: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("noex: "))
+        .collect();
+    assert_eq!(ours.len(), 2, "{told}");
+    assert!(
+        ours[0].contains("in plain sight") && ours[0].contains("panics.rs"),
+        "{told}"
+    );
+    assert!(ours[1].contains("an error"), "{told}");
+    // The default message of a process's panic is not printed beside it.
+    assert_eq!(told.matches("in plain sight").count(), 1, "{told}");
+    assert_eq!(told.matches("panicked at").count(), 1, "{told}");
+}

@@ -214,6 +214,30 @@ fn a_name_whose_process_failed_to_start_is_free_when_that_is_known() {
 }
 
 #[test]
+fn the_end_of_the_process_that_keeps_the_names_takes_none_along() {
+    everywhere(|system| {
+        let first = waiter(system);
+        system.register("first", first).unwrap();
+        for round in 0..3 {
+            // It is whoever else is there.
+            for other in system.processes() {
+                if other != first {
+                    end(system, other);
+                }
+            }
+            assert_eq!(system.whereis("first"), Some(first));
+            let second = waiter(system);
+            assert_eq!(system.register("second", second), Ok(()), "{round}");
+            assert_eq!(system.whereis("second"), Some(second));
+            end(system, second);
+            assert_eq!(system.whereis("second"), None);
+        }
+        end(system, first);
+        assert_eq!(system.registered(), []);
+    });
+}
+
+#[test]
 fn of_two_that_race_for_a_name_one_wins_and_the_other_is_told_who() {
     for schedulers in [1, 4] {
         let system = threads(schedulers);

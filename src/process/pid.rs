@@ -71,3 +71,15 @@ impl fmt::Debug for MonitorRef {
         write!(f, "#Monitor<{}>", self.0)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Pid;
+
+    #[test]
+    fn a_pid_is_printed_as_in_erlang_with_its_system_unless_that_is_the_first() {
+        assert_eq!(Pid::local(1, 83, 1).to_string(), "<0.83.1>");
+        assert_eq!(Pid::local(2, 83, 4).to_string(), "2:<0.83.4>");
+        assert_eq!(format!("{:?}", Pid::local(1, 0, 1)), "<0.0.1>");
+    }
+}
