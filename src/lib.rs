@@ -128,6 +128,10 @@ pub mod prelude {
 struct Readme;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/guide/why.md")]
+struct WhyGuide;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/guide/supervisor.md")]
 struct SupervisorGuide;
 
