@@ -43,7 +43,7 @@
 //!
 //! # Departures from OTP
 //! - Only behaviours answer: a process that receives by itself gives
-//!   [`CallError::NoReply`](crate::CallError::NoReply) at once, where OTP's would let the caller time out.
+//!   [`CallError::NoReply`] at once, where OTP's would let the caller time out.
 //! - `change_code` needs no suspended server: it is one message, and nothing runs beside it. Suspend
 //!   several to change them together.
 //! - `statistics` counts what comes in; what a handler sends is its own affair.
