@@ -67,6 +67,8 @@ mod supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code))]
 mod sync;
 #[cfg(not(all(test, loom)))]
+pub mod sys;
+#[cfg(not(all(test, loom)))]
 mod system;
 
 #[cfg(all(test, loom))]
@@ -138,3 +140,7 @@ struct SupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/application.md")]
 struct ApplicationGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/sys.md")]
+struct SysGuide;

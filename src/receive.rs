@@ -390,7 +390,9 @@ impl<M: Send + 'static> Inbox<M> {
                     }
                     _ => {}
                 },
-                Kind::Handler | Kind::Signal => (vtable.discard)(node, Discard::Dead),
+                Kind::Handler | Kind::System | Kind::Signal => {
+                    (vtable.discard)(node, Discard::Dead);
+                }
             }
         }
         worker.count_handled();

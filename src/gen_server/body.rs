@@ -21,6 +21,7 @@ use crate::process::cell::{Cell, CellVtable, Step};
 use crate::process::deliver::AbortOnDrop;
 use crate::process::node::{Kind, Node, Progress, Stage};
 use crate::process::signal::{Content, Notice, SystemNode};
+use crate::process::sys::{self, SysAction};
 use crate::process::{cycle, envelope, turn};
 use crate::sched::stats::Count;
 use crate::sched::worker::Worker;
@@ -61,6 +62,31 @@ pub(crate) unsafe fn parts<S: GenServer>(
     }
 }
 
+/// Takes the state out. Until [`put_state`] there is none: should the process end, it is as if `init` had
+/// failed.
+///
+/// # Safety
+/// As for [`parts`].
+pub(crate) unsafe fn take_state<S: GenServer>(body: *mut ServerBody<S>) -> S {
+    // SAFETY: as the caller promises; the phase says from here on that it is gone.
+    unsafe {
+        (*body).phase.set(Phase::Init);
+        (*body).state.with_mut(|state| (*state).assume_init_read())
+    }
+}
+
+/// Puts a state where there is none, and the server runs.
+///
+/// # Safety
+/// In the process's turn, and there is no state.
+pub(crate) unsafe fn put_state<S: GenServer>(body: *mut ServerBody<S>, state: S) {
+    // SAFETY: as the caller promises; nobody refers to the state before `Running`.
+    unsafe {
+        (*body).state.with_mut(|slot| (*slot).write(state));
+        (*body).phase.set(Phase::Running);
+    }
+}
+
 impl<S: GenServer> ServerBody<S> {
     pub(crate) const VTABLE: CellVtable = CellVtable {
         step: step::<S>,
@@ -92,11 +118,8 @@ impl<S: GenServer> ServerBody<S> {
             let cx = unsafe { (*body).cx.with_mut(|cx| &mut *cx) };
             match S::init(args, cx).await {
                 Ok(state) => {
-                    // SAFETY: in the process's turn; nobody refers to the state before `Running`.
-                    unsafe {
-                        (*body).state.with_mut(|slot| (*slot).write(state));
-                        (*body).phase.set(Phase::Running);
-                    }
+                    // SAFETY: in the process's turn; there was none before.
+                    unsafe { put_state(body, state) };
                     Ok(())
                 }
                 Err(stop) => {
@@ -215,9 +238,11 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             run(cell, worker, body, async move {
                 state.terminate(reason, cx).await
             })
-        } else if extra.continues.is_empty() {
-            return Ahead::Nothing;
         } else {
+            let suspended = extra.sys.as_ref().is_some_and(|sys| sys.suspended);
+            if extra.continues.is_empty() && !suspended {
+                return Ahead::Nothing;
+            }
             // One that goes on and on lets others run, and hears its signals.
             if cell.urgent.load(Relaxed) {
                 cell.urgent.store(false, Relaxed);
@@ -228,7 +253,10 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             }
             match extra.continues.pop_front() {
                 Some(node) => open(cell, worker, body, node),
-                None => return Ahead::Nothing,
+                None => match sys::next(cell) {
+                    Some(node) => dispatch(cell, worker, body, node),
+                    None => return Ahead::Step(Step::Listen),
+                },
             }
         };
         match progress {
@@ -251,10 +279,13 @@ unsafe fn open<S: GenServer>(
         let own = cell.own();
         own.current = node;
         own.stage = Stage::Opened;
-        if let Some(extra) = own.extra.as_mut() {
-            extra.timeout.disarm(worker.core());
-        }
         let vtable = (*node).vtable;
+        if let Some(extra) = own.extra.as_mut() {
+            if vtable.kind == Kind::Handler {
+                extra.timeout.disarm(worker.core());
+                observe(cell, SysAction::Got((vtable.type_name)()));
+            }
+        }
         worker.set_message(Some(vtable));
         worker
             .core()
@@ -265,6 +296,18 @@ unsafe fn open<S: GenServer>(
             done(cell, worker, body);
         }
         progress
+    }
+}
+
+/// Tells whoever watches the server.
+///
+/// # Safety
+/// The running turn, and nobody refers to its `extra`.
+unsafe fn observe(cell: &Cell, action: SysAction) {
+    // SAFETY: as the caller promises.
+    let extra = unsafe { cell.own() }.extra.as_mut();
+    if let Some(sys) = extra.and_then(|extra| extra.sys.as_mut()) {
+        sys.observe(cell, action);
     }
 }
 
@@ -285,6 +328,9 @@ unsafe fn done<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBody
     if let Some(extra) = own.extra.as_mut() {
         if extra.timeout.is_active() {
             extra.timeout.arm(worker.core(), cell);
+        }
+        if let Some(sys) = extra.sys.as_mut() {
+            sys.observe(cell, SysAction::Done);
         }
     }
 }
@@ -317,6 +363,7 @@ unsafe fn dispatch_rare<S: GenServer>(
     unsafe {
         let kind = (*node).vtable.kind;
         match kind {
+            Kind::System => open(cell, worker, body, node),
             Kind::Any => {
                 let name = ((*node).vtable.type_name)();
                 let mut message = Some(AnyMessage(envelope::open_any(node), name));
@@ -334,7 +381,7 @@ unsafe fn dispatch_rare<S: GenServer>(
                 let Some(message) = message else {
                     return skip(worker);
                 };
-                disarm(cell, worker);
+                taken(cell, worker, name);
                 let (state, cx) = parts(body);
                 run(cell, worker, body, async move {
                     state.handle_any(message, cx).await
@@ -372,7 +419,7 @@ unsafe fn notify<S: GenServer>(
                 if !wanted {
                     return skip(worker);
                 }
-                disarm(cell, worker);
+                taken(cell, worker, "Down");
                 let (state, cx) = parts(body);
                 run(cell, worker, body, async move {
                     state.handle_down(down, cx).await
@@ -383,7 +430,7 @@ unsafe fn notify<S: GenServer>(
                 skip(worker)
             }
             Notice::Exit(exit) => {
-                disarm(cell, worker);
+                taken(cell, worker, "Exit");
                 let (state, cx) = parts(body);
                 run(cell, worker, body, async move {
                     state.handle_exit(exit, cx).await
@@ -397,6 +444,7 @@ unsafe fn notify<S: GenServer>(
                 if !cell.own().extra().timeout.fired(number) {
                     return skip(worker);
                 }
+                observe(cell, SysAction::Got("timeout"));
                 let (state, cx) = parts(body);
                 run(
                     cell,
@@ -404,6 +452,16 @@ unsafe fn notify<S: GenServer>(
                     body,
                     async move { state.handle_timeout(cx).await },
                 )
+            }
+            Notice::Sys(request) => {
+                let state = || {
+                    let (state, _) = parts(body);
+                    state.format_status()
+                };
+                let counted = AbortOnDrop(worker.core());
+                sys::carry_out(cell, request, state);
+                std::mem::forget(counted);
+                skip(worker)
             }
         }
     }
@@ -414,10 +472,14 @@ fn skip(worker: &Worker) -> Progress {
     Progress::Done
 }
 
-unsafe fn disarm(cell: &Cell, worker: &Worker) {
+/// A message came up that is handled without an envelope of its own.
+unsafe fn taken(cell: &Cell, worker: &Worker, what: &'static str) {
     // SAFETY: the running turn.
-    if let Some(extra) = unsafe { cell.own() }.extra.as_mut() {
-        extra.timeout.disarm(worker.core());
+    unsafe {
+        if let Some(extra) = cell.own().extra.as_mut() {
+            extra.timeout.disarm(worker.core());
+        }
+        observe(cell, SysAction::Got(what));
     }
 }
 

@@ -18,6 +18,7 @@
 mod body;
 mod calls;
 pub(crate) mod context;
+pub(crate) mod inside;
 mod refs;
 mod start;
 
@@ -115,6 +116,14 @@ pub trait GenServer: Sized + Send + 'static {
     /// Declares the types that go to [`HandleInfo`] when they come through a bare pid. Default: none.
     fn routes(routes: &mut Routes<'_, Self>) {
         let _ = routes;
+    }
+
+    /// What [`sys`](crate::sys) shows of the state. Default: the name of its type. OTP:
+    /// `format_status/1`.
+    ///
+    /// A panic in here ends the server, as one in any callback.
+    fn format_status(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
     }
 
     /// The server is about to end, with `reason`. Called after [`Context::stop`], after a panic in a

@@ -196,6 +196,16 @@ fn ask<R: Send + 'static>(
     ask: std::ptr::NonNull<Ask<R>>,
     timeout: Option<Duration>,
 ) -> Call<R> {
+    ask_as(cell, ask, timeout, Class::Counted)
+}
+
+/// As [`ask`], and says whether the bound of the mailbox counts.
+pub(crate) fn ask_as<R: Send + 'static>(
+    cell: &CellRef,
+    ask: std::ptr::NonNull<Ask<R>>,
+    timeout: Option<Duration>,
+    class: Class,
+) -> Call<R> {
     let node: *mut Node = ask.as_ptr().cast();
     // SAFETY: the node is ours until delivered.
     let in_place = unsafe { (*node).vtable.answered_in_place };
@@ -203,7 +213,7 @@ fn ask<R: Send + 'static>(
     let pending = unsafe { Pending::from_raw(ask) };
     let core = cell.core.clone();
     // SAFETY: an envelope for a server of the cell's type, by the caller's types.
-    match unsafe { deliver(cell, node, Class::Counted) } {
+    match unsafe { deliver(cell, node, class) } {
         Delivered::In => {
             let call = Call::new(&core, pending, timeout);
             if in_place {

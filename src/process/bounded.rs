@@ -18,6 +18,7 @@ use super::ask::wake_all;
 use super::deliver::Class;
 use super::mailbox::{Mailbox, Pushed};
 use super::node::{Kind, Node};
+use super::sys::is_system;
 use crate::sync::{Mutex, MutexGuard};
 
 /// What happens to a message for which a bounded mailbox has no room.
@@ -224,12 +225,16 @@ impl Bounded {
         pop_front(self.ring.lock())
     }
 
-    /// Goes idle if nothing is here: as `Mailbox::listen`, with the ring's lock held so that no push
-    /// comes between. Only the owner's turn calls this.
+    /// Goes idle if nothing is here that the process would see to: as `Mailbox::listen`, with the ring's
+    /// lock held so that no push comes between. Only the owner's turn calls this.
     #[must_use = "`false`: the process still runs"]
-    pub(crate) fn listen(&self, mailbox: &Mailbox) -> bool {
+    pub(crate) fn listen(&self, mailbox: &Mailbox, suspended: bool) -> bool {
         let ring = self.ring.lock();
-        ring.entries.iter().all(Option::is_none) && mailbox.listen()
+        let waits = |entry: &Entry| {
+            // SAFETY: the ring owns its nodes, and we hold its lock.
+            suspended && unsafe { !is_system(entry.node) }
+        };
+        ring.entries.iter().flatten().all(waits) && mailbox.listen()
     }
 
     /// Takes out the first signal at or after `from`, leaving its place empty; returns the place.

@@ -120,6 +120,7 @@ pub(crate) struct Own {
 }
 
 /// The rarely used parts, allocated at the first use.
+#[derive(Default)]
 pub(crate) struct Extra {
     pub(crate) parent: Option<Pid>,
     pub(crate) links: BTreeSet<Pid>,
@@ -153,38 +154,14 @@ pub(crate) struct Extra {
     /// The entry in the list of what was started from outside.
     pub(crate) root: Option<u64>,
     pub(crate) initial: super::info::Initial,
+    /// It is, or was, suspended or watched.
+    pub(crate) sys: Option<Box<super::sys::SysState>>,
 }
 
 pub(crate) struct Intake {
     pub(crate) stack: Stack,
     pub(crate) turned: List,
     pub(crate) has_signal: bool,
-}
-
-impl Default for Extra {
-    fn default() -> Self {
-        Extra {
-            parent: None,
-            links: BTreeSet::new(),
-            unlinking: BTreeMap::new(),
-            unlinks: 0,
-            watchers: BTreeMap::new(),
-            monitoring: BTreeMap::new(),
-            stop: None,
-            continues: List::new(),
-            held: List::new(),
-            orphans: List::new(),
-            timeout: Default::default(),
-            alarm: Alarm::default(),
-            receiver: None,
-            passed_over: 0,
-            intake: None,
-            cycle: None,
-            has_edge: false,
-            root: None,
-            initial: Default::default(),
-        }
-    }
 }
 
 // SAFETY: what several threads reach are atomics and immutable fields; `own` is exclusive to one

@@ -318,6 +318,12 @@ where
         type_name: std::any::type_name::<M>,
     };
 
+    /// Of a call that a suspended server answers, too.
+    const SYSTEM_VTABLE: NodeVtable = NodeVtable {
+        kind: Kind::System,
+        ..Self::VTABLE
+    };
+
     unsafe fn ask<'a>(node: *mut Node) -> &'a Ask<R> {
         // SAFETY: the head of such an envelope is an `Ask<R>`.
         unsafe { &*node.cast::<Ask<R>>() }
@@ -436,6 +442,19 @@ where
     H: Fn(*mut B, M) -> F + Copy,
 {
     let ask = Ask::new(const { &Called::<B, M, R, F, H>::VTABLE });
+    // SAFETY: never null.
+    unsafe { NonNull::new_unchecked(Shape::<Ask<R>, M, F>::make(ask, message).cast()) }
+}
+
+/// As [`call`], for a request that a suspended server sees to as well.
+pub(crate) fn system<B, M, R, F, H>(message: M, _handler: H) -> NonNull<Ask<R>>
+where
+    M: Send + 'static,
+    R: Send + 'static,
+    F: Future<Output = R>,
+    H: Fn(*mut B, M) -> F + Copy,
+{
+    let ask = Ask::new(const { &Called::<B, M, R, F, H>::SYSTEM_VTABLE });
     // SAFETY: never null.
     unsafe { NonNull::new_unchecked(Shape::<Ask<R>, M, F>::make(ask, message).cast()) }
 }

@@ -63,6 +63,7 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
         info.parent = extra.parent;
         info.ancestors = extra.initial.ancestors.clone();
         info.message_queue_len += extra.passed_over;
+        info.message_queue_len += extra.sys.as_ref().map_or(0, |sys| sys.aside.len());
         info.links = extra.links.iter().copied().collect();
         info.monitors = extra.monitoring.values().copied().collect();
         info.monitored_by = extra

@@ -29,6 +29,8 @@ pub(crate) mod reply;
 pub(crate) mod signal;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod spawn;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod sys;
 pub(crate) mod table;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod timeout;

@@ -51,6 +51,8 @@ impl Node {
 pub(crate) enum Kind {
     /// A message for a handler of the receiving behaviour: cast, call or info.
     Handler,
+    /// As `Handler`, for a request that a suspended process sees to as well.
+    System,
     /// A plain message of one type, for a process that receives by itself.
     Plain,
     /// A message of unknown type, sent to a bare pid.
@@ -125,6 +127,12 @@ pub(crate) enum Stage {
 pub(crate) struct List {
     first: *mut Node,
     last: *mut Node,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl List {

@@ -75,6 +75,8 @@ pub(crate) enum Notice {
     },
     /// The receive timeout number `n` ran out.
     Timeout(u64),
+    /// A request of [`crate::sys`].
+    Sys(super::sys::SysRequest),
 }
 
 /// A monitored process is gone. OTP: `{'DOWN', Ref, process, Pid, Reason}`.

@@ -108,7 +108,11 @@ unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
                 }
                 let left = match &cell.bounded {
                     None => cell.mailbox.listen(),
-                    Some(bounded) => bounded.listen(&cell.mailbox),
+                    Some(bounded) => {
+                        // SAFETY: as the caller promises.
+                        let suspended = unsafe { cell.own() }.is_suspended();
+                        bounded.listen(&cell.mailbox, suspended)
+                    }
                 };
                 if left {
                     return After::Left;
@@ -498,6 +502,8 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     };
     core.hooks.event(&event);
 
+    // SAFETY: as the caller promises.
+    unsafe { cell.own() }.take_up();
     // SAFETY: as the caller promises.
     if let Some(mut extra) = unsafe { cell.own() }.extra.take() {
         extra.alarm.cancel(core);
