@@ -10,7 +10,8 @@ use crate::process::pid::Pid;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// No process has this pid or name; the request reached no one. OTP: `noproc`.
+    /// No process has this pid or name; the request reached no one. OTP: `noproc`. (A reference to a
+    /// dead incarnation knows more: [`Exited`](Self::Exited).)
     #[error("no such process")]
     NoProc,
     /// The server exited before it replied; whether it handled the request is unknown. OTP: the exit
@@ -28,7 +29,12 @@ pub enum CallError {
     #[error("the server's mailbox is full")]
     Overloaded,
     /// This call would have waited for ever: the servers on the path wait for each other. Only the
-    /// call that closed the cycle gets the error.
+    /// call that closed the cycle gets the error. (OTP: all of them wait until they time out; a call
+    /// to oneself exits with `calling_self`.)
+    ///
+    /// Only waits of which it is certain count: of a server, in a handler, for one call and nothing
+    /// else, which [`HandleCall`](crate::HandleCall) answers. A wait for a
+    /// [`HandleRequest`](crate::HandleRequest) never does, as its answer may come from anywhere.
     #[error("the call closes a cycle of calls: {0}")]
     Cycle(CallPath),
     /// `.wait()` on a scheduler thread or inside a tick would block the scheduler; `.await` instead.

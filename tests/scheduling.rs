@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use noex::prelude::*;
-use noex::{CallError, Event, Inbox, Priority, Received, Recipient, SpawnOptions};
+use noex::{Budget, CallError, Event, Inbox, Priority, Received, Recipient, SpawnOptions};
 use puppet::{Gate, Note, Puppet, Strings, Told, act, answer, at_once, done, end_of, puppet};
 use support::{DEADLINE, next, on_all, pump, quiet, reports, settled};
 
@@ -493,6 +493,34 @@ fn high_runs_before_normal_before_low() {
     driver.run_until_idle();
     let order: Vec<_> = told.try_iter().collect();
     assert_eq!(order, [Priority::High, Priority::Normal, Priority::Low]);
+}
+
+#[test]
+fn a_low_process_gets_its_turn_between_normal_ones_with_a_seed_as_well() {
+    let mut seeds = (0..20).map(Some).collect::<Vec<_>>();
+    seeds.push(None);
+    for seed in seeds {
+        let builder = quiet().budget(1);
+        let (system, driver) = match seed {
+            Some(seed) => builder.seed(seed).manual(),
+            None => builder.manual(),
+        };
+        let busy = |mut cx: Inbox<()>| async move {
+            let me = cx.this();
+            loop {
+                me.send(()).unwrap();
+                cx.recv().await;
+            }
+        };
+        system.spawn(busy).unwrap();
+        let (ran, runs) = reports();
+        let options = SpawnOptions::new().priority(Priority::Low);
+        let _: Recipient<()> = system
+            .spawn_with(options, move |_| async move { ran.send(()).unwrap() })
+            .unwrap();
+        driver.tick(Budget::messages(5000));
+        assert_eq!(runs.try_recv(), Ok(()), "{seed:?}");
+    }
 }
 
 #[test]

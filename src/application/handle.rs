@@ -82,7 +82,8 @@ impl Applications {
     }
 
     /// Starts a loaded application. Ready when its tree stands and its phases are done. Who asks while it
-    /// is being started waits for the same start. OTP: `application:start/2`.
+    /// is being started waits for the same start. (Unlike OTP's, a start that is under way when the
+    /// system shuts down is killed.) OTP: `application:start/2`.
     ///
     /// # Errors
     /// - [`ApplicationError::NotLoaded`], [`ApplicationError::AlreadyStarted`].

@@ -19,7 +19,8 @@ type Launch = dyn Fn(&Context<Controller>, Arc<ApplicationSpec>, Env) -> Result<
     + Send
     + Sync;
 
-/// What is known of an application before it starts. OTP: the application resource file, `Name.app`.
+/// What is known of an application before it starts. OTP: the application resource file, `Name.app`;
+/// here a value, the application is known by its type, and its environment has one.
 pub struct ApplicationSpec {
     pub(crate) name: Arc<str>,
     pub(crate) description: Arc<str>,

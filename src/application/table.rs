@@ -24,7 +24,8 @@ use crate::exit::ExitReason;
 use crate::process::pid::Pid;
 use crate::sync::Arc;
 
-/// What the end of an application means to its system. OTP: `restart_type()` of `application`.
+/// What the end of an application means to its system. OTP: `restart_type()` of `application`, where
+/// it is the node that is taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ApplicationKind {

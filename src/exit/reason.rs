@@ -8,7 +8,8 @@ use super::cut::Cut;
 use super::{PanicReason, Term, drop_quietly};
 use crate::sync::Arc;
 
-/// Why a process ended; what its links, its monitors and those who wait for it are told.
+/// Why a process ended; what its links, its monitors and those who wait for it are told. In OTP that is
+/// any term; here it is one of OTP's own reasons, a panic, or an application's error.
 ///
 /// | reason | in OTP | means | [abnormal](Self::is_abnormal) |
 /// |---|---|---|---|

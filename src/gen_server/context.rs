@@ -77,6 +77,44 @@ impl<S: GenServer> Context<S> {
     /// Calls [`handle_timeout`](GenServer::handle_timeout) if no message comes within `after`,
     /// counted from the end of the current callback. Any message takes it back. OTP: the timeout in
     /// `{noreply, State, Timeout}`.
+    ///
+    /// There is no `hibernate`, as there is no garbage to collect. What `hibernate_after` is for, to be
+    /// small while there is nothing to do, a server does by shrinking its state when that time has come:
+    ///
+    /// ```
+    /// use noex::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// struct Cache(Vec<u8>);
+    /// struct Fill(usize);
+    ///
+    /// impl GenServer for Cache {
+    ///     type Args = ();
+    ///     async fn init(_: (), _cx: &mut Context<Self>) -> Result<Self, InitStop> {
+    ///         Ok(Cache(Vec::new()))
+    ///     }
+    ///     async fn handle_timeout(&mut self, _cx: &mut Context<Self>) {
+    ///         self.0 = Vec::new(); // it can be read again
+    ///     }
+    /// }
+    /// impl HandleCall<Fill> for Cache {
+    ///     type Reply = usize;
+    ///     async fn handle_call(&mut self, Fill(bytes): Fill, cx: &mut Context<Self>) -> usize {
+    ///         let was = self.0.len();
+    ///         self.0.resize(bytes, 0);
+    ///         cx.set_timeout(Duration::from_secs(60));
+    ///         was
+    ///     }
+    /// }
+    ///
+    /// let (system, driver) = System::builder().virtual_clock().manual();
+    /// let cache = system.start::<Cache>(()).wait()?;
+    /// cache.call(Fill(1 << 20)).wait()?;
+    /// assert_eq!(cache.call(Fill(1 << 20)).wait()?, 1 << 20);
+    /// driver.advance(Duration::from_secs(60));
+    /// assert_eq!(cache.call(Fill(0)).wait()?, 0);
+    /// # Ok::<(), noex::Error>(())
+    /// ```
     pub fn set_timeout(&self, after: Duration) {
         self.process.extra().timeout.want(Some(after));
     }

@@ -114,7 +114,8 @@ impl<S: GenServer> ServerRef<S> {
     /// `gen_server:call/2`.
     ///
     /// # Errors
-    /// See [`Call`]. A dead server answers at once, with its exit reason.
+    /// See [`Call`]. A dead server answers at once, with its exit reason ([`CallError::Exited`]; OTP
+    /// forgets it: `noproc`).
     pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
     where
         S: HandleRequest<M>,
@@ -532,7 +533,8 @@ impl<S: GenServer> Named<S> {
         }
     }
 
-    /// As [`ServerRef::send`].
+    /// As [`ServerRef::send`]. With nobody there it is dropped and counted (OTP's `Name ! Message`
+    /// raises `badarg`).
     ///
     /// # Errors
     /// As for [`cast`](Self::cast).

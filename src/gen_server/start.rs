@@ -58,8 +58,8 @@ impl ServerOptions {
     }
 
     /// How long `init` may take before the server is killed and the start fails with
-    /// [`StartError::Timeout`]. Watched by whoever waits for the start, and the start ends when the
-    /// server has; one that holds its scheduler thread is left behind after a second. Default: as long
+    /// [`StartError::Timeout`]. Watched by whoever waits for the start (OTP: by the process that starts
+    /// it), and the start ends when the server has; one that holds its scheduler thread is left behind after a second. Default: as long
     /// as it likes, as in OTP.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

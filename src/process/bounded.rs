@@ -35,7 +35,7 @@ pub enum Overflow {
     Reject,
 }
 
-/// How many messages may wait in a mailbox. Default: any number.
+/// How many messages may wait in a mailbox. Default: any number, as in OTP, which knows nothing else.
 ///
 /// Casts, calls and plain messages count. Exit signals, `Down`s, timers, replies and stop requests
 /// are always accepted.

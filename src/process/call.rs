@@ -29,7 +29,8 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Cancellation
 /// Dropping it gives up interest in the reply, nothing else: the server may handle the request all
-/// the same. A late reply is dropped and can never enter a mailbox.
+/// the same. A late reply is dropped and can never enter a mailbox (in OTP it can, but for calls by
+/// alias).
 #[must_use = "a call does nothing for you unless its reply is waited for; to send without a reply, cast"]
 pub struct Call<R> {
     state: State<R>,

@@ -474,10 +474,11 @@ impl Worker {
         }
         // High before normal before low, at random among equals; now and then a lower one first, so
         // that none starves.
-        // SAFETY: queued processes are alive.
         let priorities = || {
-            jobs.iter()
-                .map(|job| unsafe { job.0.as_ref() }.fixed.priority)
+            jobs.iter().map(|job| {
+                // SAFETY: queued processes are alive.
+                unsafe { job.0.as_ref() }.fixed.priority
+            })
         };
         let top = match rng.below(u64::from(ROUND)) {
             0 => priorities().min()?,

@@ -71,6 +71,9 @@ use crate::system::Handle;
 ///
 /// It is a plain value that can be cloned and put into a tree by [`ChildSpec::supervisor`].
 ///
+/// While a child starts or stops, the supervisor goes on answering and restarting what does not concern
+/// that child (OTP's waits for it).
+///
 /// # Examples
 /// ```
 /// use noex::prelude::*;

@@ -9,7 +9,8 @@ use super::spec::Restart;
 use crate::exit::ExitReason;
 use crate::sync::Arc;
 
-/// Who is restarted when a child is. OTP: the restart strategies of `supervisor`.
+/// Who is restarted when a child is. OTP: the restart strategies of `supervisor`, but for
+/// `simple_one_for_one`, which is none.
 ///
 /// A group is stopped in reverse start order, each child as its [`Shutdown`](super::Shutdown) says, and
 /// started again in start order. Children of it that had no process (terminated, ignored, or ended and

@@ -136,8 +136,9 @@ impl Builder {
         self
     }
 
-    /// Called for each message that nobody handles. It runs where the message is lost, perhaps inside
-    /// a send; a panic in it is ignored. Default: they are only counted.
+    /// Called for each message that nobody handles (in OTP it vanishes). It runs where the message is
+    /// lost, perhaps inside a send; a panic in it is ignored. Default: they are only counted, in
+    /// [`Stats`](crate::Stats).
     pub fn on_dead_letter(mut self, hook: impl Fn(&DeadLetter) + Send + Sync + 'static) -> Self {
         self.hooks.on_dead_letter = Some(Box::new(hook));
         self

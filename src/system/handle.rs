@@ -54,8 +54,9 @@ impl Handle {
 
     /// Starts a server. Ready when its `init` is done. OTP: `gen_server:start/3`.
     ///
-    /// Started from outside any process it is a child of the system's root: it is stopped in order at
-    /// shutdown, and an end that is not `Normal` is what [`System::wait`](crate::System::wait) returns.
+    /// Started from outside any process it is a child of the system's root (OTP: nobody's): it is stopped
+    /// in order at shutdown, and an end that is not `Normal` is what
+    /// [`System::wait`](crate::System::wait) returns.
     pub fn start<S: GenServer>(&self, args: S::Args) -> Start<S> {
         self.start_with(args, ServerOptions::new())
     }
@@ -132,7 +133,7 @@ impl Handle {
     }
 
     /// Gives `name` to a live process, which may have several. Again to the same one: nothing changes
-    /// (OTP: `badarg` in both cases). OTP: `register/2`.
+    /// (OTP: `badarg` in both cases). A dead process's name is free at once. OTP: `register/2`.
     ///
     /// # Errors
     /// The live process that has the name; or `pid` itself, if it is dead.
@@ -173,7 +174,7 @@ impl Handle {
         context::send_any(&self.core, pid, message);
     }
 
-    /// Sends an exit signal that comes from nobody. OTP: `exit/2`.
+    /// Sends an exit signal that comes from nobody. OTP: `exit/2`, which only a process can call.
     pub fn exit(&self, pid: Pid, reason: ExitReason) {
         if let Some(target) = self.core.find(pid) {
             // A process that died meanwhile needs no signal.
