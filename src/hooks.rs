@@ -59,6 +59,17 @@ pub enum Event {
         /// Why the child ended, or failed to start, the last time.
         reason: ExitReason,
     },
+    /// A child of a supervisor was killed, and a second later still runs: some code of it does not
+    /// return. It keeps its scheduler thread and its name, and cannot be replaced before it returns.
+    /// Reported once.
+    Stuck {
+        /// Which process.
+        pid: Pid,
+        /// Its supervisor.
+        supervisor: Pid,
+        /// The id of the child.
+        child: Arc<str>,
+    },
     /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
     /// `long_schedule`). Reported once while it runs.
     LongHandler {
@@ -85,6 +96,14 @@ impl fmt::Display for Event {
                 f,
                 "{pid} gives up: its child `{child}` ended too often, the last time of: {}",
                 Capped(reason)
+            ),
+            Event::Stuck {
+                pid,
+                supervisor,
+                child,
+            } => write!(
+                f,
+                "{pid} is stuck: {supervisor} killed its child `{child}`, whose code does not return"
             ),
             Event::LongHandler {
                 pid,
@@ -163,6 +182,7 @@ impl Hooks {
                     }
                     Event::PanicWhileEnding { .. }
                     | Event::GaveUp { .. }
+                    | Event::Stuck { .. }
                     | Event::LongHandler { .. } => true,
                 };
                 if trouble {

@@ -96,9 +96,9 @@ mod exports {
     pub use crate::sched::stats::Stats;
     pub use crate::sched::timers::TimerRef;
     pub use crate::supervisor::{
-        ChildCounts, ChildError, ChildInfo, ChildKind, ChildPid, ChildRequest, ChildSpec,
-        ChildStatus, Restart, Shutdown, Starter, Strategy, Supervisor, SupervisorRef,
-        SupervisorStart,
+        AutoShutdown, Backoff, ChildCounts, ChildError, ChildInfo, ChildKind, ChildPid,
+        ChildRequest, ChildSpec, ChildStatus, MailboxFate, Restart, Shutdown, Starter, Strategy,
+        Supervised, Supervisor, SupervisorRef, SupervisorStart,
     };
     pub use crate::system::{Builder, Ended, Handle, ShuttingDown, System};
 }

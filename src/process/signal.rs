@@ -192,6 +192,8 @@ const fn vtable(kind: Kind) -> NodeVtable {
         fail: not_a_call,
         free: not_held,
         type_name: || SystemNode::TYPE_NAME,
+        portable: None,
+        tied: None,
     }
 }
 
