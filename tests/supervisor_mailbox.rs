@@ -541,6 +541,46 @@ fn a_mailbox_larger_than_one_slice_keeps_its_order() {
 }
 
 #[test]
+fn what_a_process_sends_itself_and_never_takes_in_is_kept_in_order() {
+    // More than what is dropped of a dead mailbox in one go.
+    const MANY: u64 = 10_000;
+    let run = |system: &System| {
+        let (send, got) = reports();
+        let send = Arc::new(Mutex::new(send));
+        let lives = Arc::new(AtomicU32::new(0));
+        let child = ChildSpec::process("a", move |mut inbox: Inbox<u64>| {
+            let (send, life) = (send.clone(), lives.fetch_add(1, SeqCst));
+            async move {
+                if life == 0 {
+                    for n in 0..MANY {
+                        inbox.this().send(n).unwrap();
+                    }
+                    return ExitReason::Timeout;
+                }
+                loop {
+                    if let Received::Message(n) = inbox.recv().await {
+                        let _ = send.lock().unwrap().send(n);
+                    }
+                }
+            }
+        });
+        one(system, child.mailbox_fate(MailboxFate::Keep));
+        for n in 0..MANY {
+            assert_eq!(next(system, &got), n);
+        }
+        settled(system);
+    };
+    for threads in [1, 4] {
+        let system = quiet().schedulers(threads).build().unwrap();
+        run(&system);
+        system.shutdown().wait_timeout(DEADLINE).unwrap();
+    }
+    let (system, driver) = quiet().virtual_clock().auto_advance().seed(1).manual();
+    run(&system);
+    driver.run_until_idle();
+}
+
+#[test]
 fn a_process_that_receives_by_itself_keeps_what_it_has_not_taken_out() {
     on_all(|system| {
         let (send, got) = reports();

@@ -93,6 +93,9 @@ pub(crate) enum Progress {
     Waits,
 }
 
+/// Moves a message out of its node, and consumes that.
+pub(crate) type IntoValue = unsafe fn(*mut Node) -> Box<dyn Any + Send>;
+
 /// The operations behind a [`Node`], one static table for each concrete envelope type.
 pub(crate) struct NodeVtable {
     pub(crate) kind: Kind,
@@ -122,7 +125,7 @@ pub(crate) struct NodeVtable {
     /// Moves the message out as a value and consumes the node. Only of what may go to another process
     /// when its own dies ([`super::estate`]): what somebody sent, and nobody waits for. `None`: calls,
     /// what timers send, and what noex sends.
-    pub(crate) portable: Option<unsafe fn(*mut Node) -> Box<dyn Any + Send>>,
+    pub(crate) portable: Option<IntoValue>,
     /// The table of the same message once it is tied to one process ([`Node::tie`]).
     pub(crate) tied: Option<&'static NodeVtable>,
 }
