@@ -35,6 +35,8 @@ static MAIL: NodeVtable = NodeVtable {
     fail: |_, _| {},
     free: |_| {},
     type_name: || "mail",
+    portable: None,
+    tied: None,
 };
 
 fn mail(from: usize, place: usize) -> *mut Node {

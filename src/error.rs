@@ -113,6 +113,14 @@ pub enum StartError {
     /// Two children of a supervisor have this id. OTP: `{duplicate_child_name, Id}`.
     #[error("two children have the id `{0}`")]
     DuplicateChild(Arc<str>),
+    /// A permanent child cannot be significant: it never ends for good. OTP: `{bad_combination,
+    /// [{restart, permanent}, {significant, true}]}`.
+    #[error("child `{0}` is permanent and so cannot be significant")]
+    SignificantPermanent(Arc<str>),
+    /// A significant child, of a supervisor whose `auto_shutdown` is `Never`. OTP: `{bad_combination,
+    /// [{auto_shutdown, never}, {significant, true}]}`.
+    #[error("child `{0}` is significant, but its supervisor never shuts down by itself")]
+    SignificantInVain(Arc<str>),
     /// As [`CallError::WouldBlock`].
     #[error("cannot block here: this thread runs processes; use `.await`")]
     WouldBlock,

@@ -80,6 +80,17 @@ pub enum Event {
         /// Why.
         reason: ExitReason,
     },
+    /// A child of a supervisor was killed, and a second later still runs: some code of it does not
+    /// return. It keeps its scheduler thread and its name, and cannot be replaced before it returns.
+    /// Reported once.
+    Stuck {
+        /// Which process.
+        pid: Pid,
+        /// Its supervisor.
+        supervisor: Pid,
+        /// The id of the child.
+        child: Arc<str>,
+    },
     /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
     /// `long_schedule`). Reported once while it runs.
     LongHandler {
@@ -114,6 +125,14 @@ impl fmt::Display for Event {
             Event::ApplicationStopped { name, reason } => {
                 write!(f, "application {name} ended: {}", Capped(reason))
             }
+            Event::Stuck {
+                pid,
+                supervisor,
+                child,
+            } => write!(
+                f,
+                "{pid} is stuck: {supervisor} killed its child `{child}`, whose code does not return"
+            ),
             Event::LongHandler {
                 pid,
                 message,
@@ -194,6 +213,7 @@ impl Hooks {
                     Event::ApplicationNotStarted { .. } => true,
                     Event::PanicWhileEnding { .. }
                     | Event::GaveUp { .. }
+                    | Event::Stuck { .. }
                     | Event::LongHandler { .. } => true,
                 };
                 if trouble {

@@ -104,9 +104,9 @@ mod exports {
     pub use crate::sched::stats::Stats;
     pub use crate::sched::timers::TimerRef;
     pub use crate::supervisor::{
-        ChildCounts, ChildError, ChildInfo, ChildKind, ChildPid, ChildRequest, ChildSpec,
-        ChildStatus, Restart, Shutdown, Starter, Strategy, Supervisor, SupervisorRef,
-        SupervisorStart,
+        AutoShutdown, Backoff, ChildCounts, ChildError, ChildInfo, ChildKind, ChildPid,
+        ChildRequest, ChildSpec, ChildStatus, MailboxFate, Restart, Shutdown, Starter, Strategy,
+        Supervised, Supervisor, SupervisorRef, SupervisorStart,
     };
     #[cfg(all(feature = "signals", unix))]
     pub use crate::system::SignalGuard;

@@ -630,13 +630,14 @@ where
     )
 }
 
-/// As [`spawn`], under a name before it runs.
+/// As [`spawn`], under a name before it runs; `prepare` is given the process then.
 pub(crate) fn spawn_named<M, F, R>(
     core: &CoreRef,
     options: &SpawnOptions,
     ties: Ties,
     name: Option<&Arc<str>>,
     run: impl FnOnce(Inbox<M>) -> F + 'static,
+    prepare: impl FnOnce(&mut Unborn),
 ) -> Result<Recipient<M>, StartError>
 where
     M: Send + 'static,
@@ -647,13 +648,14 @@ where
         state: State::New(Some(run)),
         message: PhantomData,
     };
-    let unborn = conceive(core, options, ties, process)?;
+    let mut unborn = conceive(core, options, ties, process)?;
     if let Some(name) = name {
         if let Err(holder) = core.names.register(core, name, unborn.cell().pid()) {
             unborn.abandon();
             return Err(StartError::AlreadyStarted(holder));
         }
     }
+    prepare(&mut unborn);
     // SAFETY: the process takes plain messages of that type.
     Ok(unsafe { Recipient::new(unborn.bear(), envelope::plain::<M>) })
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{
-    Budget, CallError, Down, Driver, Exit, HandleRequest, Inbox, MailboxPolicy, Overflow, Process,
-    Received, Recipient, ReplyTo, SpawnOptions, StartError, Tick,
+    Budget, CallError, Down, Driver, Exit, HandleRequest, Inbox, MailboxFate, MailboxPolicy,
+    Overflow, Process, Received, Recipient, ReplyTo, SpawnOptions, StartError, Tick,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -854,6 +854,148 @@ fn miri_a_system_dropped_before_its_driver_leaves_the_driver_usable() {
     assert_eq!(driver.tick(Budget::messages(1)), Tick::Idle);
     drop(driver);
     assert!(!server.is_alive());
+}
+
+/// A message that owns something, larger than a pointer.
+struct Owned(String, #[allow(dead_code)] Dropped);
+impl HandleCast<Owned> for Server {
+    async fn handle_cast(&mut self, message: Owned, _: &mut Context<Self>) {
+        self.say(message.0.as_str());
+    }
+}
+
+#[test]
+fn miri_mail_goes_to_the_next_incarnation_to_a_hook_or_nowhere() {
+    for (bounded, fate) in [
+        (false, "keep"),
+        (true, "keep"),
+        (false, "hand over"),
+        (false, "other type"),
+        (false, "stop"),
+    ] {
+        let (system, driver) = manual();
+        let drops = Drops::default();
+        let handed = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let all = handed.clone();
+        let mailbox_fate = match fate {
+            "hand over" => {
+                MailboxFate::hand_over(move |_, message| match message.downcast::<Owned>() {
+                    Ok(owned) => all.lock().unwrap().push(owned.0.clone()),
+                    Err(other) => drop(other),
+                })
+            }
+            _ => MailboxFate::Keep,
+        };
+        let starts = AtomicUsize::new(0);
+        let child = ChildSpec::worker("a", move |starter| {
+            let start = starts.fetch_add(1, Relaxed);
+            async move {
+                match (start, fate) {
+                    (1, "other type") => {
+                        let other = starter.spawn_link(|mut inbox: Inbox<()>| async move {
+                            inbox.recv().await;
+                        });
+                        other.map(|other| other.pid())
+                    }
+                    // It leaves what it was given.
+                    (1, "keep") => Err(StartError::Init(ExitReason::Timeout)),
+                    _ => {
+                        let server = starter.start_link::<Server>(Server::default()).await?;
+                        Ok(server.pid())
+                    }
+                }
+            }
+        });
+        let policy = match bounded {
+            true => MailboxPolicy::Bounded {
+                capacity: 10,
+                overflow: Overflow::Reject,
+            },
+            false => MailboxPolicy::Unbounded,
+        };
+        let child = child.name("a").mailbox(policy).mailbox_fate(mailbox_fate);
+        let tree = Supervisor::new(Strategy::OneForOne).child(child);
+        let tree = tree.start(&system).wait().unwrap();
+        let a = tree.supervised::<Server>("a").wait().unwrap();
+        let first = a.resolve().unwrap();
+        let hang = run(|_, cx| {
+            cx.continue_with(Say("never"));
+            cx.send_after(Duration::ZERO, &cx.this(), Say("a timer"));
+            std::future::pending()
+        });
+        first.cast(hang).unwrap();
+        driver.advance(SECOND);
+        first.cast(Owned("one".into(), drops.one())).unwrap();
+        first.cast(Say("two")).unwrap();
+        let call = first.call(Large(drops.one()));
+        system.send(first.pid(), 7_u8);
+        first.cast(Owned("three".into(), drops.one())).unwrap();
+        driver.run_until_idle();
+        assert_eq!(drops.count(), 0);
+        if fate == "stop" {
+            let terminated = tree.terminate_child("a");
+            driver.advance(10 * SECOND);
+            terminated.wait().unwrap();
+        } else {
+            system.exit(first.pid(), ExitReason::Kill);
+        }
+        driver.run_until_idle();
+        assert!(matches!(call.wait(), Err(CallError::Exited(_))));
+        assert_eq!(drops.count(), 3, "{fate}");
+        match fate {
+            "keep" => {
+                let lines = a.call(Lines).wait().unwrap();
+                assert_eq!(lines, ["one", "two", "three"]);
+            }
+            "hand over" => {
+                assert_eq!(*handed.lock().unwrap(), ["one", "three"]);
+                assert!(a.call(Lines).wait().unwrap().is_empty());
+            }
+            _ => assert!(a.resolve().is_none()),
+        }
+        driver.run_until_idle();
+        assert_eq!(system.stats().queued, 0);
+        // Some is left with nobody to take it when the system goes.
+        if let Some(second) = a.resolve() {
+            second.cast(run(|_, _| std::future::pending())).unwrap();
+            second.cast(Owned("four".into(), drops.one())).unwrap();
+            driver.run_until_idle();
+            system.exit(second.pid(), ExitReason::Kill);
+        }
+        drop(driver);
+        drop((system, tree, a, first));
+    }
+}
+
+#[test]
+fn on_threads_mail_is_left_while_the_next_incarnation_is_started() {
+    let system = System::builder()
+        .schedulers(2)
+        .on_event(|_| {})
+        .build()
+        .unwrap();
+    let drops = Drops::default();
+    let child = ChildSpec::worker("a", |starter| {
+        starter.start_link::<Server>(Server::default())
+    });
+    let tree = Supervisor::new(Strategy::OneForOne)
+        .child(child.mailbox_fate(MailboxFate::Keep))
+        .intensity(1000);
+    let tree = tree.start(&system).wait().unwrap();
+    let a = tree.supervised::<Server>("a").wait().unwrap();
+    for _ in 0..5 {
+        for _ in 0..5 {
+            a.cast(Owned("mail".into(), drops.one())).unwrap();
+        }
+        if let Some(pid) = a.pid() {
+            system.exit(pid, ExitReason::Kill);
+        }
+    }
+    while a.call(Lines).wait().is_err() {
+        std::thread::yield_now();
+    }
+    system.shutdown().wait().unwrap();
+    assert_eq!(drops.count(), 25);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::exit::ExitReason;
 use crate::process::cell::CellRef;
 use crate::process::context::ProcessContext;
 use crate::process::envelope;
-use crate::process::node::Discard;
+use crate::process::node::{Discard, Node};
 use crate::process::spawn::Ties;
 use crate::sched::stats::Count;
 
@@ -70,8 +70,11 @@ impl<S: GenServer> Context<S> {
             state.handle_continue(what, cx)
         });
         self.process.core().count(Count::Sent, 1);
-        // SAFETY: a fresh envelope for this server.
-        unsafe { self.process.extra().continues.push_back(node) };
+        // SAFETY: a fresh envelope for this server, and for no other incarnation of it.
+        unsafe {
+            Node::tie(node);
+            self.process.extra().continues.push_back(node);
+        }
     }
 
     /// Calls [`handle_timeout`](GenServer::handle_timeout) if no message comes within `after`,

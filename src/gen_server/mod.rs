@@ -29,8 +29,8 @@ use std::ptr::NonNull;
 pub use self::calls::{Calls, NextCall, call_all};
 pub use self::context::Context;
 pub use self::refs::{Named, Recipient, ReplyTo, Requester, Sending, ServerRef, Stop};
-pub(crate) use self::start::start;
 pub use self::start::{ServerOptions, Start, StartMonitor};
+pub(crate) use self::start::{start, start_prepared};
 pub use crate::process::signal::{Down, Exit};
 
 use crate::exit::ExitReason;

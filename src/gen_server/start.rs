@@ -19,7 +19,7 @@ use crate::process::context::{Monitor, monitor_outside};
 use crate::process::deliver::send_signal;
 use crate::process::pid::{MonitorRef, Pid};
 use crate::process::signal::{Cause, Signal};
-use crate::process::spawn::{self, SpawnOptions, Ties};
+use crate::process::spawn::{self, SpawnOptions, Ties, Unborn};
 use crate::sched::core::CoreRef;
 use crate::sched::worker::here;
 
@@ -272,6 +272,17 @@ pub(crate) fn start<S: GenServer>(
     options: &ServerOptions,
     ties: Ties,
 ) -> Start<S> {
+    start_prepared(core, args, options, ties, |_| {})
+}
+
+/// As [`start`]; `prepare` is given the server before it runs, once it has its name.
+pub(crate) fn start_prepared<S: GenServer>(
+    core: &CoreRef,
+    args: S::Args,
+    options: &ServerOptions,
+    ties: Ties,
+    prepare: impl FnOnce(&mut Unborn),
+) -> Start<S> {
     let ask = ServerBody::<S>::init(args);
     let first = ask.as_ptr().cast();
     // SAFETY: the asker's hold.
@@ -287,7 +298,7 @@ pub(crate) fn start<S: GenServer>(
             Some(first),
         )
     };
-    let unborn = match made {
+    let mut unborn = match made {
         Ok(unborn) => unborn,
         Err((_, first)) => {
             if let Some(first) = first {
@@ -303,6 +314,7 @@ pub(crate) fn start<S: GenServer>(
             return Start::refused(StartError::AlreadyStarted(holder));
         }
     }
+    prepare(&mut unborn);
     let monitor = unborn.monitor;
     let target = (unborn.cell().id, unborn.cell().serial);
     let cell = unborn.bear();

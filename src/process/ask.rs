@@ -331,6 +331,8 @@ pub(crate) fn question<R: Send + 'static>() -> (Answer<R>, Pending<R>) {
             // SAFETY: a bare question is a boxed `Ask<R>`, and nobody holds it any more.
             free: |node| drop(unsafe { Box::from_raw(node.cast::<Ask<R>>()) }),
             type_name: std::any::type_name::<R>,
+            portable: None,
+            tied: None,
         };
     }
     let ask = Box::into_raw(Box::new(Ask::<R>::new(const { &Bare::<R>::VTABLE })));

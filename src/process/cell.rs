@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::bounded::Bounded;
+use super::estate::Estate;
 use super::mailbox::{Mailbox, Stack};
 use super::node::{List, Node, Stage};
 use super::pid::{MonitorRef, Pid};
@@ -25,8 +26,8 @@ use crate::sched::core::CoreRef;
 use crate::sched::recycle;
 use crate::sched::timers::Alarm;
 use crate::sched::worker::Worker;
-use crate::sync::UnsafeCell;
 use crate::sync::atomic::AtomicBool;
+use crate::sync::{Arc, UnsafeCell};
 
 /// How urgently a process runs beside others. OTP: `process_flag(priority, _)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,6 +154,8 @@ pub(crate) struct Extra {
     pub(crate) has_edge: bool,
     /// The entry in the list of what was started from outside.
     pub(crate) root: Option<u64>,
+    /// Where its mail goes when it dies.
+    pub(crate) estate: Option<Arc<Estate>>,
     pub(crate) initial: super::info::Initial,
     /// It is, or was, suspended or watched.
     pub(crate) sys: Option<Box<super::sys::SysState>>,

@@ -197,11 +197,16 @@ struct Plain<B, M, F, H>(PhantomData<(B, M, F, H)>);
 
 impl<B, M, F, H> Plain<B, M, F, H>
 where
-    M: 'static,
+    M: Send + 'static,
     F: Future<Output = ()>,
     H: Fn(*mut B, M) -> F + Copy,
 {
     const VTABLE: NodeVtable = NodeVtable {
+        portable: Some(Self::into_value),
+        tied: Some(&Self::TIED),
+        ..Self::TIED
+    };
+    const TIED: NodeVtable = NodeVtable {
         kind: Kind::Handler,
         answered_in_place: false,
         start: Self::start,
@@ -213,6 +218,8 @@ where
         fail: not_a_call,
         free: not_held,
         type_name: std::any::type_name::<M>,
+        portable: None,
+        tied: None,
     };
 
     unsafe fn take(node: *mut Node, to: *mut ()) {
@@ -222,6 +229,16 @@ where
                 .write(Shape::<Node, M, F>::content(node).cast::<M>().read());
             Shape::<Node, M, F>::free(node);
         }
+    }
+
+    unsafe fn into_value(node: *mut Node) -> Box<dyn Any + Send> {
+        // SAFETY: as in `take`.
+        let message = unsafe {
+            let message = Shape::<Node, M, F>::content(node).cast::<M>().read();
+            Shape::<Node, M, F>::free(node);
+            message
+        };
+        Box::new(message)
     }
 
     unsafe fn start(node: *mut Node, body: *mut ()) -> Progress {
@@ -316,6 +333,8 @@ where
         fail: ask::fail::<R>,
         free: Self::free,
         type_name: std::any::type_name::<M>,
+        portable: None,
+        tied: None,
     };
 
     /// Of a call that a suspended server answers, too.
@@ -481,6 +500,8 @@ where
         fail: ask::fail::<R>,
         free: Self::free,
         type_name: std::any::type_name::<M>,
+        portable: None,
+        tied: None,
     };
 
     unsafe fn start(node: *mut Node, body: *mut ()) -> Progress {
@@ -578,10 +599,21 @@ impl<M: Send + 'static> Taken<M> {
             fail: not_a_call,
             free: not_held,
             type_name: std::any::type_name::<M>,
+            portable: None,
+            tied: None,
         }
     }
-    const TYPED: NodeVtable = Self::vtable(Kind::Plain, Self::take);
-    const ANY: NodeVtable = Self::vtable(Kind::Any, Self::take_any);
+    const fn portable(tied: &'static NodeVtable) -> NodeVtable {
+        NodeVtable {
+            portable: Some(Self::into_value),
+            tied: Some(tied),
+            ..*tied
+        }
+    }
+    const TYPED_TIED: NodeVtable = Self::vtable(Kind::Plain, Self::take);
+    const TYPED: NodeVtable = Self::portable(&Self::TYPED_TIED);
+    const ANY_TIED: NodeVtable = Self::vtable(Kind::Any, Self::take_any);
+    const ANY: NodeVtable = Self::portable(&Self::ANY_TIED);
 
     unsafe fn read(node: *mut Node) -> M {
         // SAFETY: the message is there; the memory goes, the message is moved out.
@@ -594,6 +626,10 @@ impl<M: Send + 'static> Taken<M> {
     unsafe fn take(node: *mut Node, to: *mut ()) {
         // SAFETY: `to` has room for an `M`, by the vtable's contract.
         unsafe { to.cast::<M>().write(Self::read(node)) }
+    }
+    unsafe fn into_value(node: *mut Node) -> Box<dyn Any + Send> {
+        // SAFETY: as for `read`.
+        Box::new(unsafe { Self::read(node) })
     }
     unsafe fn take_any(node: *mut Node, to: *mut ()) {
         // SAFETY: `to` has room for the box, by the vtable's contract.

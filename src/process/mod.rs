@@ -18,6 +18,8 @@ pub(crate) mod edge;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod envelope;
 #[cfg(not(all(test, loom)))]
+pub(crate) mod estate;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod info;
 pub(crate) mod mailbox;
 pub(crate) mod node;

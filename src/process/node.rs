@@ -8,6 +8,7 @@
 //! 2. The vtable's functions are called only on a node of the type the vtable was made for, so the
 //!    cast inside them is right.
 
+use std::any::Any;
 use std::ptr;
 
 use crate::exit::ExitReason;
@@ -35,6 +36,19 @@ impl Node {
     pub(crate) unsafe fn next(node: *mut Node) -> *mut Node {
         // SAFETY: the caller owns the node, so nobody else reads or writes its link.
         unsafe { (*node).next.with(|next| *next) }
+    }
+
+    /// Ties a message to the process it was made for: it does not go to another when that one dies.
+    ///
+    /// # Safety
+    /// `node` is valid and owned by the caller (invariant 1), and was not opened.
+    pub(crate) unsafe fn tie(node: *mut Node) {
+        // SAFETY: the caller owns the node; the other table is for the same type (invariant 2).
+        unsafe {
+            if let Some(tied) = (*node).vtable.tied {
+                (*node).vtable = tied;
+            }
+        }
     }
 
     /// # Safety
@@ -81,6 +95,9 @@ pub(crate) enum Progress {
     Waits,
 }
 
+/// Moves a message out of its node, and consumes that.
+pub(crate) type IntoValue = unsafe fn(*mut Node) -> Box<dyn Any + Send>;
+
 /// The operations behind a [`Node`], one static table for each concrete envelope type.
 pub(crate) struct NodeVtable {
     pub(crate) kind: Kind,
@@ -107,6 +124,12 @@ pub(crate) struct NodeVtable {
     /// Frees the memory of a call's node once nobody holds it; its contents are gone by then.
     pub(crate) free: unsafe fn(*mut Node),
     pub(crate) type_name: fn() -> &'static str,
+    /// Moves the message out as a value and consumes the node. Only of what may go to another process
+    /// when its own dies ([`super::estate`]): what somebody sent, and nobody waits for. `None`: calls,
+    /// what timers send, and what noex sends.
+    pub(crate) portable: Option<IntoValue>,
+    /// The table of the same message once it is tied to one process ([`Node::tie`]).
+    pub(crate) tied: Option<&'static NodeVtable>,
 }
 
 /// What of an envelope's content exists while its handler runs; tells `abort` what to drop.

@@ -194,6 +194,8 @@ const fn vtable(kind: Kind) -> NodeVtable {
         fail: not_a_call,
         free: not_held,
         type_name: || SystemNode::TYPE_NAME,
+        portable: None,
+        tied: None,
     }
 }
 

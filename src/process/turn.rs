@@ -10,7 +10,8 @@
 //!    every message that no handler has begun.
 //! 2. Death is in this order: the reason is published and the mailbox closed; the pid names nothing;
 //!    the waiting handler's future, then the state are dropped; held replies are sent; links and
-//!    monitors are told; what lay in the mailbox is dropped, which answers its callers.
+//!    monitors are told; what lay in the mailbox is dropped, which answers its callers, or, if it can
+//!    go to another process and that is wanted, left to its [`super::estate`].
 //! 3. After `listen` or `park` succeeded the cell is not touched: another thread may run it already.
 
 use std::any::Any;
@@ -502,10 +503,12 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     };
     core.hooks.event(&event);
 
+    let mut estate = None;
     // SAFETY: as the caller promises.
     unsafe { cell.own() }.take_up();
     // SAFETY: as the caller promises.
     if let Some(mut extra) = unsafe { cell.own() }.extra.take() {
+        estate = extra.estate.take();
         extra.alarm.cancel(core);
         extra.timeout.disarm(core);
         while let Some(node) = extra.held.pop_front() {
@@ -522,6 +525,9 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
         let inbox = &mut unsafe { cell.own() }.inbox;
         inbox.append(&mut extra.continues);
         if let Some(intake) = &mut extra.intake {
+            if estate.is_some() {
+                intake.stack.turn(&mut intake.turned, usize::MAX);
+            }
             inbox.append(&mut intake.turned);
         }
         if let Some(number) = extra.root {
@@ -544,7 +550,8 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
     let mut rest = List::new();
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
-    let at_once = if own.extra.is_some() {
+    // (What is left to others keeps its order, so it is turned around whole.)
+    let at_once = if own.extra.is_some() || estate.is_some() {
         usize::MAX
     } else {
         SLICE
@@ -557,6 +564,9 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
             turned: List::new(),
             has_signal: false,
         });
+    }
+    if estate.is_some() {
+        own.extra().estate = estate;
     }
     // SAFETY: as the caller promises.
     unsafe { reap(worker, this) }
@@ -644,7 +654,8 @@ pub(crate) fn send_down(core: &Core, watcher: Watcher, down: Down) {
     }
 }
 
-/// Drops what lay in the mailbox of a dead process, slice by slice; then lets the cell go.
+/// Drops what lay in the mailbox of a dead process, or leaves it to whoever wants it, slice by slice;
+/// then lets the cell go.
 ///
 /// # Safety
 /// As for [`turn`]; the process is dead.
@@ -653,6 +664,9 @@ unsafe fn reap(worker: &Worker, this: NonNull<Cell>) -> After {
     let cell = unsafe { this.as_ref() };
     let core = worker.core();
     let pid = cell.pid();
+    // SAFETY: as the caller promises.
+    let extra = unsafe { cell.own() }.extra.as_ref();
+    let estate = extra.and_then(|extra| extra.estate.clone());
     for _ in 0..SLICE {
         // SAFETY: as the caller promises.
         let own = unsafe { cell.own() };
@@ -663,12 +677,22 @@ unsafe fn reap(worker: &Worker, this: NonNull<Cell>) -> After {
         });
         let node = node.or_else(|| cell.bounded.as_ref().and_then(|bounded| bounded.pop()));
         let Some(node) = node else {
+            if let Some(estate) = estate {
+                estate.complete();
+            }
             // SAFETY: the process's own reference; the cell is not used afterwards.
             unsafe { Cell::release(this) };
             return After::Left;
         };
-        // SAFETY: the mailbox's node, ours now.
-        unsafe { drop_unread(core, pid, node) };
+        let node = match &estate {
+            // SAFETY: the mailbox's node, ours now.
+            Some(estate) => unsafe { estate.leave(node) },
+            None => Some(node),
+        };
+        if let Some(node) = node {
+            // SAFETY: as above, and nobody wanted it.
+            unsafe { drop_unread(core, pid, node) };
+        }
     }
     After::Requeue
 }

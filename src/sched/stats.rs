@@ -61,7 +61,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Messages sent to a dead process, or still queued when their process died.
     pub undelivered: u64,
-    /// Messages in the mailboxes of live processes, and those whose handlers wait.
+    /// Messages in the mailboxes of live processes, those whose handlers wait, and those that a
+    /// supervisor keeps for the next incarnation of a child.
     pub queued: u64,
     /// Processes started.
     pub spawned: u64,

@@ -68,6 +68,9 @@ impl Envelope {
     /// # Safety
     /// `node` is owned by the caller and handed over.
     pub(crate) unsafe fn new(to: Target, node: *mut Node) -> Self {
+        // A timer is one incarnation's affair.
+        // SAFETY: the caller's node, which nobody opened.
+        unsafe { Node::tie(node) };
         Envelope { to, node }
     }
 

@@ -1,15 +1,18 @@
 //! How others reach a supervisor.
 
 use std::fmt;
+use std::time::Duration;
 
+use super::Supervisor;
 use super::process::{
-    CountChildren, DeleteChild, RestartChild, StartChild, SupervisorProcess, TerminateChild,
-    WhichChildren,
+    Change, CountChildren, DeleteChild, Locate, RestartChild, StartChild, SupervisorProcess,
+    TerminateChild, WhichChildren,
 };
 use super::spec::{ChildKind, ChildSpec};
+use super::supervised::Supervised;
 use crate::error::{CallError, StartError};
 use crate::exit::ExitReason;
-use crate::gen_server::{HandleRequest, ServerRef, Stop};
+use crate::gen_server::{GenServer, HandleRequest, ServerRef, Stop};
 use crate::process::call::{Call, waits};
 use crate::process::deliver::send_signal;
 use crate::process::pid::Pid;
@@ -61,14 +64,17 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// - [`ChildError::AlreadyStarted`], [`ChildError::AlreadyPresent`]: there is a child with this id.
-    /// - [`ChildError::Start`]: it did not start; its spec is not kept.
+    /// - [`ChildError::Start`]: it did not start; its spec is not kept. Also if it is
+    ///   [`significant`](ChildSpec::significant) and must not be.
     pub fn start_child(&self, spec: ChildSpec) -> ChildRequest<Option<Pid>> {
         self.ask(StartChild(spec))
     }
 
     /// Stops a child. Its spec is kept without a process, unless it is temporary. A child that is
-    /// being started is stopped as well, even if its `init` never ends. Stopping one that does not run
-    /// succeeds. OTP: `supervisor:terminate_child/2`.
+    /// being started is stopped as well, even if its `init` never ends; one whose
+    /// [`backoff`](ChildSpec::backoff) runs waits no longer, and its group no longer for it. Stopping
+    /// one that does not run succeeds. A significant child that is terminated does not shut its
+    /// supervisor down. OTP: `supervisor:terminate_child/2`.
     ///
     /// # Errors
     /// [`ChildError::NotFound`]: no child has this id.
@@ -88,7 +94,8 @@ impl SupervisorRef {
         self.ask(RestartChild(id.into()))
     }
 
-    /// Forgets a child that has no process. OTP: `supervisor:delete_child/2`.
+    /// Forgets a child that has no process; also one whose [`backoff`](ChildSpec::backoff) runs. OTP:
+    /// `supervisor:delete_child/2`.
     ///
     /// # Errors
     /// - [`ChildError::NotFound`]: no child has this id.
@@ -106,6 +113,37 @@ impl SupervisorRef {
     /// How many children there are. OTP: `supervisor:count_children/1`.
     pub fn count_children(&self) -> ChildRequest<ChildCounts> {
         self.ask(CountChildren)
+    }
+
+    /// A reference to a child that is a server, by its id, whichever incarnation of it runs. The child
+    /// need not run, and needs no name.
+    ///
+    /// # Errors
+    /// - [`ChildError::NotFound`]: no child has this id.
+    /// - [`ChildError::WrongType`]: it runs, and is no `S`.
+    pub fn supervised<S: GenServer>(&self, id: &str) -> ChildRequest<Supervised<S>> {
+        self.ask(Locate::<S>::new(id))
+    }
+
+    /// Gives the supervisor another strategy, intensity, period, auto-shutdown, backoff and other
+    /// children, those of `to`, without restarting anybody. OTP: what `supervisor` does with the result
+    /// of `init/1` in a code change.
+    ///
+    /// | a child | with its id in `to` | not in `to` |
+    /// |---|---|---|
+    /// | that there is | keeps its process, or its lack of one; the new spec holds from its next start on, and at once for how it is stopped and whether it is restarted | stays as it is |
+    /// | that there is not | is added without a process: [`restart_child`](Self::restart_child), or the restart of its group, starts it | |
+    ///
+    /// Start order is then that of `to`, the children that are not in it behind. Restarts made so far
+    /// count in the new period, failures in the new backoff; a wait that runs goes on. The name stays
+    /// what it is. Unless the strategy is [`OneForOne`](super::Strategy::OneForOne) (or the supervisor
+    /// is not done with its start) this waits its turn like any other request.
+    ///
+    /// # Errors
+    /// [`ChildError::Start`] with [`StartError::DuplicateChild`],
+    /// [`StartError::SignificantPermanent`] or [`StartError::SignificantInVain`]: nothing is changed.
+    pub fn change(&self, to: Supervisor) -> ChildRequest<()> {
+        self.ask(Change(to))
     }
 
     fn ask<M, R>(&self, message: M) -> ChildRequest<R>
@@ -229,6 +267,9 @@ pub enum ChildError {
     /// The child did not start. OTP: `{error, Reason}`.
     #[error("the child did not start")]
     Start(#[from] StartError),
+    /// The child runs, and is no server of the type that was asked for.
+    #[error("the child is a server of another type, or none")]
+    WrongType,
     /// The supervisor gave no answer.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -267,8 +308,14 @@ pub enum ChildStatus {
     Running(Pid),
     /// It was told to stop and has not ended yet.
     Stopping,
-    /// It ended, or failed to start again, and waits for its next start.
+    /// It was killed, a second ago or earlier, and still runs: some code of it does not return
+    /// ([`Event::Stuck`](crate::Event::Stuck)). What comes after its end waits; others are served.
+    Stuck,
+    /// It ended, or failed to start again, and its restart is due.
     Restarting,
+    /// It, or one that is restarted together with it, ended or failed to start again, and its
+    /// [`backoff`](ChildSpec::backoff) runs: it is started in so long.
+    Waiting(Duration),
     /// It has no process and gets none by itself: it was terminated, ignored, or ended in a way that
     /// is not restarted. OTP: `undefined`.
     Stopped,
@@ -282,6 +329,8 @@ pub struct ChildCounts {
     pub specs: usize,
     /// Those that run.
     pub active: usize,
+    /// Those that are [`Waiting`](ChildStatus::Waiting).
+    pub waiting: usize,
     /// Those that are supervisors, running or not.
     pub supervisors: usize,
     /// Those that are workers, running or not.

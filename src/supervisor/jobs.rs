@@ -4,13 +4,16 @@
 use std::collections::VecDeque;
 use std::mem::replace;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
+use super::Supervisor;
 use super::children::{After, Attempt, Key, State, Stopping};
 use super::handle::ChildError;
+use super::inheritance::{Inheritance, MailboxFate};
 use super::process::{Cx, Deadline, Poke, SupervisorProcess, abandon, tell};
-use super::spec::{ChildSpec, Shutdown};
+use super::spec::{ChildSpec, Shutdown, Starting};
 use super::starter::{Started, Starter};
-use super::strategy::{Fate, Scope, Strategy, fate};
+use super::strategy::{Ending, Fate, Scope, Strategy, check_all, fate};
 use crate::error::StartError;
 use crate::exit::{ExitReason, catch, drop_quietly};
 use crate::gen_server::{Exit, ReplyTo};
@@ -34,17 +37,22 @@ pub(super) enum Request {
     Delete(Arc<str>, Reply<()>),
     /// A child is to be restarted because it ended, or failed to start.
     Recover(Key, Arc<str>),
+    /// The wait of that number is over; the child that waited, unless there are several.
+    Resume(u64, Option<Arc<str>>),
+    Change(Box<Supervisor>, Reply<()>),
 }
 
 impl Request {
     fn scope(&self, strategy: Strategy) -> Scope {
         match self {
-            Request::Boot => Scope::All,
+            Request::Boot | Request::Resume(_, None) => Scope::All,
+            Request::Change(..) => Scope::Specs,
             Request::Start(spec, _) => Scope::of(strategy, &spec.id),
             Request::Terminate { id, .. }
             | Request::Restart(id, _)
             | Request::Delete(id, _)
-            | Request::Recover(_, id) => Scope::of(strategy, id),
+            | Request::Recover(_, id)
+            | Request::Resume(_, Some(id)) => Scope::of(strategy, id),
         }
     }
 }
@@ -53,9 +61,11 @@ impl Request {
 pub(super) struct Job {
     scope: Scope,
     /// In start order; the last is stopped first.
-    stop: Vec<Key>,
+    pub(super) stop: Vec<Key>,
     /// In start order.
-    start: VecDeque<Key>,
+    pub(super) start: VecDeque<Key>,
+    /// For whose failures it waits in between, and until when for each.
+    pub(super) causes: Vec<(Key, Duration)>,
     why: Why,
     /// The latest child it started.
     started: Option<Pid>,
@@ -78,7 +88,7 @@ pub(super) enum Outcome {
 }
 
 impl SupervisorProcess {
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -89,7 +99,7 @@ impl SupervisorProcess {
         let mut place = 0;
         while !self.ending && !self.busy.is_full() {
             let Some(request) = self.queue.get(place) else {
-                return;
+                break;
             };
             let scope = request.scope(self.strategy);
             if !self.busy.has_room_for(&scope) {
@@ -98,20 +108,43 @@ impl SupervisorProcess {
                 self.begin(cx, request, scope);
             }
         }
+        self.see_to_significant(cx);
+    }
+
+    /// Ends the supervisor if the end of a significant child means that.
+    fn see_to_significant(&mut self, cx: &Cx) {
+        // OTP hears of it when it is done with its start.
+        if !self.significant_ended || self.ending || self.started.is_some() {
+            return;
+        }
+        let mut others = self.children.significant();
+        let starting = self.jobs.values().flat_map(|job| &job.start);
+        others.is_undecided |= starting
+            .filter_map(|key| self.children.get(*key))
+            .any(|child| child.spec.significant);
+        match self.auto_shutdown.decide(others) {
+            Ending::GoOn => self.significant_ended = false,
+            Ending::Wait => {}
+            Ending::ShutDown => self.end(cx, ExitReason::Shutdown(None)),
+        }
     }
 
     fn begin(&mut self, cx: &Cx, request: Request, scope: Scope) {
+        let mut causes = Vec::new();
         let (stop, start, why) = match request {
             Request::Boot => (Vec::new(), self.children.keys().collect(), Why::Boot),
-            Request::Start(spec, reply) => match self.children.add(spec) {
-                Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Start(reply)),
-                Err(key) => {
-                    let error = match self.children.get_mut(key).map(|child| &child.state) {
-                        Some(State::Running(pid)) => ChildError::AlreadyStarted(*pid),
-                        _ => ChildError::AlreadyPresent,
-                    };
-                    return reply.reply(Err(error));
-                }
+            Request::Start(spec, reply) => match self.auto_shutdown.check(&spec) {
+                Err(error) => return reply.reply(Err(error.into())),
+                Ok(()) => match self.children.add(spec) {
+                    Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Start(reply)),
+                    Err(key) => {
+                        let error = match self.children.get_mut(key).map(|child| &child.state) {
+                            Some(State::Running(pid)) => ChildError::AlreadyStarted(*pid),
+                            _ => ChildError::AlreadyPresent,
+                        };
+                        return reply.reply(Err(error));
+                    }
+                },
             },
             Request::Terminate {
                 id,
@@ -120,13 +153,22 @@ impl SupervisorProcess {
             } => match self.children.find(&id) {
                 None if called_off => return reply.reply(Ok(())),
                 None => return reply.reply(Err(ChildError::NotFound)),
-                Some((key, _)) => (vec![key], VecDeque::new(), Why::Terminate(reply)),
+                Some((key, child)) => {
+                    // Nothing of it is restarted: what it leaves is nobody's.
+                    child.heirs.clear();
+                    child.failures = 0;
+                    self.call_wait_off(cx, key);
+                    (vec![key], VecDeque::new(), Why::Terminate(reply))
+                }
             },
             Request::Restart(id, reply) => match self.stopped(&id) {
                 Ok(key) => (Vec::new(), VecDeque::from([key]), Why::Restart(reply)),
                 Err(error) => return reply.reply(Err(error)),
             },
             Request::Delete(id, reply) => {
+                if let Some((key, _)) = self.children.find(&id) {
+                    self.call_wait_off(cx, key);
+                }
                 let deleted = self.stopped(&id).map(|key| self.children.remove(key));
                 return reply.reply(deleted);
             }
@@ -138,12 +180,22 @@ impl SupervisorProcess {
                     return;
                 };
                 let reason = reason.clone();
-                if !self.restarts.record(cx.system().now()) {
+                let now = cx.system().now();
+                if !self.restarts.record(now) {
                     return self.give_up(cx, key, reason);
                 }
-                let group = self.strategy.group(key, self.children.keys());
+                let mut group = self.strategy.group(key, self.children.keys());
+                causes = self.join_waits(cx, &mut group);
+                if let Some(delay) = self.delay(key) {
+                    causes.push((key, now.saturating_add(delay)));
+                }
                 (group.clone(), group.into(), Why::Recover)
             }
+            Request::Resume(wait, _) => match self.end_wait(wait) {
+                Some(members) => (Vec::new(), members, Why::Recover),
+                None => return,
+            },
+            Request::Change(to, reply) => return reply.reply(self.change(*to)),
         };
         let number = self.number();
         self.busy.take(&scope);
@@ -151,6 +203,7 @@ impl SupervisorProcess {
             scope,
             stop,
             start,
+            causes,
             why,
             started: None,
         };
@@ -163,9 +216,20 @@ impl SupervisorProcess {
         let (key, child) = self.children.find(id).ok_or(ChildError::NotFound)?;
         match child.state {
             State::Stopped => Ok(key),
-            State::Restarting(_) => Err(ChildError::Restarting),
+            State::Restarting(_) | State::Waiting(_) => Err(ChildError::Restarting),
             State::Starting(_) | State::Running(_) | State::Stopping(_) => Err(ChildError::Running),
         }
+    }
+
+    /// Is from now on what `to` says.
+    fn change(&mut self, to: Supervisor) -> Result<(), ChildError> {
+        check_all(to.auto_shutdown, &to.children)?;
+        self.strategy = to.strategy;
+        self.restarts.limit(to.intensity, to.period);
+        self.auto_shutdown = to.auto_shutdown;
+        self.backoff = to.backoff;
+        self.children.change(to.children);
+        Ok(())
     }
 
     /// The intensity is exceeded: the supervisor ends.
@@ -192,6 +256,8 @@ impl SupervisorProcess {
                 if !self.stop(cx, key, number) {
                     return;
                 }
+            } else if !job.causes.is_empty() {
+                self.wait(cx, number);
             } else if let Some(key) = job.start.pop_front() {
                 match self.start(cx, key, number) {
                     Some(outcome) => self.started(cx, key, number, outcome),
@@ -239,7 +305,8 @@ impl SupervisorProcess {
     /// Tells processes to stop, and sees to it that they do. There is at least one.
     fn tell_to_stop(&mut self, cx: &Cx, key: Key, pids: Vec<Pid>, how: Shutdown, after: After) {
         let number = self.number();
-        let deadline = tell(cx, &pids, how).map(|time| {
+        let (force, time) = tell(cx, &pids, how);
+        let deadline = time.map(|time| {
             let timer = cx.send_after(time, &cx.this(), Deadline { key, number });
             (cx.system().now().saturating_add(time), timer)
         });
@@ -253,6 +320,7 @@ impl SupervisorProcess {
                 number,
                 left,
                 deadline,
+                force,
                 after,
             });
         }
@@ -296,16 +364,32 @@ impl SupervisorProcess {
         };
         child.job = job;
         let started = Started::default();
-        let starter = Starter::new(cx, child.spec.options(), &started);
+        let fate = child.spec.mailbox_fate.clone();
+        let heirs = std::mem::take(&mut child.heirs);
+        let plain = heirs.is_empty() && matches!(fate, MailboxFate::Drop);
+        let inheritance = Inheritance::new(&fate, heirs);
+        let starter = Starter::new(cx, child.spec.options(), &started)
+            .with(&inheritance, child.place.below());
         // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
-        let future = catch(|| child.spec.start(starter))
-            .unwrap_or_else(|reason| Box::pin(std::future::ready(Err(StartError::Init(reason)))));
+        let future: Starting = if plain {
+            catch(|| child.spec.start(starter)).unwrap_or_else(|reason| {
+                Box::pin(std::future::ready(Err(StartError::Init(reason))))
+            })
+        } else {
+            let (spec, inheritance) = (child.spec.clone(), inheritance.clone());
+            let core = cx.core().clone();
+            Box::pin(async move {
+                inheritance.settle(core, fate).await;
+                spec.start(starter).await
+            })
+        };
         let poke = Poke::new(cx, key);
         child.state = State::Starting(Attempt {
             future,
             waker: Waker::from(poke.clone()),
             poke,
             started,
+            inheritance,
             ended: Vec::new(),
         });
         self.poll(cx, key)
@@ -343,18 +427,29 @@ impl SupervisorProcess {
         match result {
             Ok(pid) => {
                 self.children.knows(pid, key);
+                // (`of` drops what is nobody's: user code.)
+                let heirs = attempt.inheritance.of(pid);
                 if let Some(child) = self.children.get_mut(key) {
                     child.state = State::Running(pid);
+                    child.heirs = heirs;
+                    child.since = cx.system().now();
+                    child.place.set(pid);
                 }
                 match attempt.ended.into_iter().find(|(ended, _)| *ended == pid) {
-                    Some((_, reason)) => self.ended(key, reason),
+                    Some((_, reason)) => self.ended(cx, key, reason),
                     // Whatever the function did: a child is linked.
                     None => cx.link(pid),
                 }
                 Some(Outcome::Started(pid))
             }
-            Err(StartError::Ignore) => Some(Outcome::Ignored),
+            Err(StartError::Ignore) => {
+                attempt.inheritance.renounce();
+                Some(Outcome::Ignored)
+            }
             Err(error) => {
+                if let Some(child) = self.children.get_mut(key) {
+                    child.heirs = attempt.inheritance.all();
+                }
                 let left: Vec<Pid> = pids
                     .into_iter()
                     .filter(|pid| cx.system().is_alive(*pid))
@@ -427,7 +522,12 @@ impl SupervisorProcess {
                             self.children.remove(key);
                             reply.reply(Err(error.into()));
                         }
-                        Why::Restart(reply) => reply.reply(Err(error.into())),
+                        Why::Restart(reply) => {
+                            if let Some(child) = self.children.get_mut(key) {
+                                child.heirs.clear();
+                            }
+                            reply.reply(Err(error.into()));
+                        }
                         Why::Boot | Why::Recover | Why::Terminate(_) => {}
                     }
                 }
@@ -445,14 +545,24 @@ impl SupervisorProcess {
     }
 
     /// A child that ran has ended by itself.
-    fn ended(&mut self, key: Key, reason: ExitReason) {
+    fn ended(&mut self, cx: &Cx, key: Key, reason: ExitReason) {
         let Some(child) = self.children.get_mut(key) else {
             return;
         };
         let State::Running(pid) = replace(&mut child.state, State::Stopped) else {
             return;
         };
+        child.ran = Some(cx.system().now().saturating_sub(child.since));
         let fate = fate(child.spec.restart, &reason);
+        if fate != Fate::Restart {
+            // One that would have been stopped in a moment counts as stopped. OTP: as below.
+            if !self.jobs.values().any(|job| job.stop.contains(&key)) {
+                self.significant_ended |= child.spec.significant;
+            }
+            if !self.jobs.values().any(|job| job.start.contains(&key)) {
+                child.heirs.clear();
+            }
+        }
         self.children.forget_pid(pid);
         match fate {
             // If its group is being stopped just now, it is started with that, and no longer waits to
@@ -471,10 +581,10 @@ impl SupervisorProcess {
             return;
         };
         match &mut child.state {
-            State::Running(_) => self.ended(key, exit.reason),
+            State::Running(_) => self.ended(cx, key, exit.reason),
             State::Starting(attempt) => attempt.ended.push((from, exit.reason)),
             State::Stopping(_) => self.gone(cx, key, from),
-            State::Stopped | State::Restarting(_) => {}
+            State::Stopped | State::Restarting(_) | State::Waiting(_) => {}
         }
     }
 }

@@ -12,9 +12,13 @@
 //! | `spec` | [`ChildSpec`]: what a supervisor is told of a child |
 //! | `starter` | [`Starter`]: how a start function starts processes as the supervisor |
 //! | `strategy` | what a supervisor decides: pure functions |
+//! | `backoff` | [`Backoff`]: how long who waits for a restart |
 //! | `children` | the children and the state of each |
 //! | `process` | the process: its messages, and how it ends |
 //! | `jobs` | what it has to do, and in which order |
+//! | `waits` | jobs that wait for a backoff, and what calls the wait off |
+//! | `inheritance` | [`MailboxFate`]: what becomes of the mail of a child that is restarted |
+//! | `supervised` | [`Supervised`]: references that outlive an incarnation |
 //! | `handle` | [`SupervisorRef`], and the futures of its answers |
 //!
 //! # Rules
@@ -26,6 +30,9 @@
 //! - The restart that would exceed the intensity within the period is not made: the supervisor stops its
 //!   children and ends with [`ExitReason::Shutdown`](crate::ExitReason::Shutdown). So its own supervisor
 //!   starts it again only if it is permanent. It is reported: [`Event::GaveUp`](crate::Event::GaveUp).
+//! - A child with a [`Backoff`] waits before it is restarted, and those that are restarted with it.
+//! - The end of a [`significant`](ChildSpec::significant) child that is not restarted may end the
+//!   supervisor: [`AutoShutdown`].
 //! - If a child does not start with its supervisor, those before it are stopped again and the start fails
 //!   with [`StartError::Child`](crate::StartError::Child).
 //! - A supervisor that is killed takes its children along, by their links, without their shutdown times.
@@ -38,25 +45,35 @@
 //! - The period is measured exactly, not in whole seconds. The defaults are Elixir's: 3 in 5 s.
 //! - An exit signal that a living child sends its supervisor is not taken for the child's end.
 //! - `which_children` lists in start order.
+//! - Restarts may wait ([`Backoff`]), and the mail of a child that is restarted be kept
+//!   ([`MailboxFate`]). `delete_child` deletes one that waits.
 
+mod backoff;
 mod children;
 mod handle;
+mod inheritance;
 mod jobs;
 mod process;
 mod spec;
 mod starter;
 mod strategy;
+mod supervised;
+mod waits;
 
 use std::time::Duration;
 
+pub use self::backoff::Backoff;
 pub use self::handle::{
     ChildCounts, ChildError, ChildInfo, ChildRequest, ChildStatus, SupervisorRef, SupervisorStart,
 };
+pub use self::inheritance::MailboxFate;
 pub use self::spec::{ChildKind, ChildSpec, Restart, Shutdown};
 pub use self::starter::{ChildPid, Starter};
-pub use self::strategy::Strategy;
+pub use self::strategy::{AutoShutdown, Strategy};
+pub use self::supervised::Supervised;
 
 use self::process::{Args, SupervisorProcess};
+use self::supervised::Directory;
 use crate::gen_server::{self, ServerOptions};
 use crate::process::ask::question;
 use crate::process::call::Call;
@@ -130,6 +147,8 @@ pub struct Supervisor {
     strategy: Strategy,
     intensity: u32,
     period: Duration,
+    auto_shutdown: AutoShutdown,
+    backoff: Option<Backoff>,
     children: Vec<ChildSpec>,
     name: Option<Arc<str>>,
 }
@@ -141,6 +160,8 @@ impl Supervisor {
             strategy,
             intensity: 3,
             period: Duration::from_secs(5),
+            auto_shutdown: AutoShutdown::Never,
+            backoff: None,
             children: Vec::new(),
             name: None,
         }
@@ -157,6 +178,20 @@ impl Supervisor {
     /// 5 s.
     pub fn period(mut self, period: Duration) -> Self {
         self.period = period;
+        self
+    }
+
+    /// Whether the ends of [`significant`](ChildSpec::significant) children end the supervisor.
+    /// Default: [`AutoShutdown::Never`]. OTP: `auto_shutdown` of `sup_flags()`.
+    pub fn auto_shutdown(mut self, when: AutoShutdown) -> Self {
+        self.auto_shutdown = when;
+        self
+    }
+
+    /// How long children wait before they are restarted that have no [`backoff`](ChildSpec::backoff)
+    /// of their own. Default: not at all.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
         self
     }
 
@@ -181,7 +216,7 @@ impl Supervisor {
     /// Starts it. From outside any process it is a child of the system's root: stopped in order at
     /// shutdown.
     pub fn start(self, system: &Handle) -> SupervisorStart {
-        self.launch(system.core(), Handle::ties())
+        self.launch(system.core(), Handle::ties(), Arc::default())
     }
 
     /// Starts it linked to the running process, which is its parent. If it fails, the error comes back
@@ -191,21 +226,20 @@ impl Supervisor {
             link: true,
             ..Ties::default()
         };
-        self.launch(cx.core(), ties)
+        self.launch(cx.core(), ties, Arc::default())
     }
 
-    fn launch(self, core: &CoreRef, ties: Ties) -> SupervisorStart {
+    /// `directory`: where references to its children look for them.
+    fn launch(self, core: &CoreRef, ties: Ties, directory: Arc<Directory>) -> SupervisorStart {
         let (started, pending) = question();
-        let args = Args {
-            strategy: self.strategy,
-            intensity: self.intensity,
-            period: self.period,
-            children: self.children,
-            started,
-        };
-        let options = match self.name {
-            Some(name) => ServerOptions::new().name(name),
+        let options = match &self.name {
+            Some(name) => ServerOptions::new().name(name.clone()),
             None => ServerOptions::new(),
+        };
+        let args = Args {
+            supervisor: self,
+            directory,
+            started,
         };
         let start = gen_server::start::<SupervisorProcess>(core, args, &options, ties);
         SupervisorStart::new(Call::new(core, pending, None), start.launched())

@@ -5,11 +5,15 @@
 //!
 //! ```text
 //!  requests ─────┐                                      ┌──▶ a child starts   ──▶ Polled, Exit ─┐
-//!  a child ended ┴─▶ queue ──▶ job: stop these, then ───┤                                       │
-//!                    (pump)         start those (run)   └──▶ a child is told  ──▶ Exit, Down,  ─┤
-//!                                        ▲                   to stop              Deadline      │
-//!                                        └──────────────────────────────────────────────────────┘
+//!  a child ended ┼─▶ queue ──▶ job: stop these, then ───┤                                       │
+//!  a wait is over┘   (pump)         start those (run)   └──▶ a child is told  ──▶ Exit, Down,  ─┤
+//!        ▲                               ▲     │             to stop              Deadline      │
+//!        │                               └─────┼────────────────────────────────────────────────┘
+//!        └──────────── Resume ──── wait ◀──────┘ backoff, once those are stopped
 //! ```
+//!
+//! A wait ([`super::waits`]) is no job: while children wait others are served, and they themselves can
+//! be terminated.
 //!
 //! An attempt to start a child is a future, polled here, in the supervisor's own turn, so that what it
 //! starts is linked to the supervisor; its waker sends [`Polled`].
@@ -24,25 +28,31 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
 use std::mem::replace;
 use std::pin::Pin;
 use std::task::{Poll, Wake};
 use std::time::Duration;
 
-use super::children::{Attempt, Children, Key, State};
+use super::Supervisor;
+use super::backoff::{Backoff, Wait};
+use super::children::{Attempt, Children, Force, Key, State};
 use super::handle::{ChildCounts, ChildError, ChildInfo};
 use super::jobs::{Job, Request};
 use super::spec::{ChildSpec, Shutdown};
-use super::strategy::{Busy, Restarts, Strategy};
-use crate::error::StartError;
+use super::strategy::{AutoShutdown, Busy, Restarts, Strategy, check_all};
+use super::supervised::{Directory, Supervised};
 use crate::exit::{ExitReason, drop_quietly};
 use crate::gen_server::{
     Context, Down, Exit, GenServer, HandleContinue, HandleInfo, HandleRequest, InitStop, Recipient,
     ReplyTo,
 };
+use crate::hooks::Event;
 use crate::process::ask::Answer;
 use crate::process::context::{Monitor, Sleep};
 use crate::process::pid::Pid;
+use crate::sched::rng::Rng;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering::AcqRel};
 
@@ -52,13 +62,29 @@ pub(crate) struct RestartChild(pub(crate) Arc<str>);
 pub(crate) struct DeleteChild(pub(crate) Arc<str>);
 pub(crate) struct WhichChildren;
 pub(crate) struct CountChildren;
+pub(crate) struct Change(pub(crate) Supervisor);
+
+/// Asks for a reference to the child with that id.
+pub(crate) struct Locate<S>(Arc<str>, PhantomData<fn(S)>);
+
+impl<S> Locate<S> {
+    pub(crate) fn new(id: &str) -> Self {
+        Locate(id.into(), PhantomData)
+    }
+}
 
 /// Starts the children a supervisor was built with.
 struct Boot(Vec<ChildSpec>);
 
+/// The wait of that number is over.
+pub(crate) struct Resume(pub(super) u64);
+
 /// The attempt to start that child can go on. (An attempt that is over may leave one behind, which
 /// polls the next once too often.)
 pub(crate) struct Polled(pub(super) Key);
+
+/// How long a child that was killed may take to end before it counts as stuck.
+pub(super) const STUCK: Duration = Duration::from_secs(1);
 
 /// The stopping of that number has taken long enough.
 pub(crate) struct Deadline {
@@ -105,21 +131,25 @@ impl Wake for Poke {
 }
 
 pub(crate) struct Args {
-    pub(crate) strategy: Strategy,
-    pub(crate) intensity: u32,
-    pub(crate) period: Duration,
-    pub(crate) children: Vec<ChildSpec>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) started: Answer<()>,
 }
 
 pub(crate) struct SupervisorProcess {
     pub(super) strategy: Strategy,
     pub(super) restarts: Restarts,
+    pub(super) auto_shutdown: AutoShutdown,
+    /// A significant child has ended, and what that means is not decided yet.
+    pub(super) significant_ended: bool,
+    pub(super) backoff: Option<Backoff>,
+    pub(super) rng: Rng,
     pub(super) children: Children,
+    pub(super) waits: BTreeMap<u64, Wait>,
     pub(super) queue: VecDeque<Request>,
     pub(super) jobs: BTreeMap<u64, Job>,
     pub(super) busy: Busy,
-    /// Numbers jobs and stoppings.
+    /// Numbers jobs, stoppings and waits.
     pub(super) next: u64,
     /// Answered when all children have been started; if that fails, by the process's end.
     pub(super) started: Option<Answer<()>>,
@@ -128,8 +158,21 @@ pub(crate) struct SupervisorProcess {
 
 pub(super) type Cx = Context<SupervisorProcess>;
 
-/// Tells processes to stop. When to kill them, if at all.
-pub(super) fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> Option<Duration> {
+/// Where the chance in a backoff comes from: the same for the same seed on a manual system, so that a
+/// run can be repeated.
+fn chance(cx: &Cx) -> Rng {
+    let core = cx.core();
+    let pid = u64::from(cx.pid().id()) << 32 | u64::from(cx.pid().serial());
+    let seed = match core.settings.seed {
+        Some(seed) => seed,
+        None if core.manual.is_some() => 0,
+        None => RandomState::new().hash_one(pid),
+    };
+    Rng::new(seed ^ pid.rotate_left(17))
+}
+
+/// Tells processes to stop. What that was, and after what time to do more, if at all.
+pub(super) fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> (Force, Option<Duration>) {
     for pid in pids {
         match how {
             Shutdown::BrutalKill => cx.exit(*pid, ExitReason::Kill),
@@ -139,40 +182,65 @@ pub(super) fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> Option<Duration> {
         }
     }
     match how {
-        Shutdown::Timeout(time) => Some(time),
-        Shutdown::BrutalKill | Shutdown::Infinity => None,
+        Shutdown::Timeout(time) => (Force::Told, Some(time)),
+        Shutdown::Infinity => (Force::Told, None),
+        Shutdown::BrutalKill => (Force::Killed, Some(STUCK)),
     }
+}
+
+/// Kills what was told to stop, or, if it was killed, reports that it is stuck. What it is then, and
+/// after what time to do more.
+pub(super) fn insist(
+    cx: &Cx,
+    id: &Arc<str>,
+    pids: &[Pid],
+    force: Force,
+) -> (Force, Option<Duration>) {
+    if force == Force::Told {
+        return tell(cx, pids, Shutdown::BrutalKill);
+    }
+    for pid in pids {
+        cx.core().hooks.event(&Event::Stuck {
+            pid: *pid,
+            supervisor: cx.pid(),
+            child: id.clone(),
+        });
+    }
+    (Force::Stuck, None)
 }
 
 /// Gives an attempt up; what it started and is alive.
 pub(super) fn abandon(cx: &Cx, attempt: Attempt) -> Vec<Pid> {
     // A panic in there changes nothing.
     let _ = drop_quietly(attempt.future);
+    attempt.inheritance.renounce();
     let mut pids = attempt.started.pids();
     pids.retain(|pid| cx.system().is_alive(*pid));
     pids
 }
 
-/// Waits until all have ended; those that have not by `kill_at` are killed then.
-async fn until_gone(cx: &Cx, pids: &[Pid], kill_at: Option<Duration>) {
+/// Waits until all have ended. They were treated with `force`; with those that have not by then more
+/// is done at `at`.
+async fn until_gone(cx: &Cx, id: &Arc<str>, pids: &[Pid], mut force: Force, at: Option<Duration>) {
     let system = cx.system();
     let mut monitors: Vec<(Pid, Monitor)> = pids
         .iter()
         .map(|pid| (*pid, system.monitor(*pid)))
         .collect();
-    let mut sleep: Option<Sleep> = kill_at.map(|at| cx.sleep(at.saturating_sub(system.now())));
+    let mut sleep: Option<Sleep> = at.map(|at| cx.sleep(at.saturating_sub(system.now())));
     std::future::poll_fn(|task| {
         monitors.retain_mut(|(_, monitor)| Pin::new(monitor).poll(task).is_pending());
         if monitors.is_empty() {
             return Poll::Ready(());
         }
-        if let Some(time) = &mut sleep {
-            if Pin::new(time).poll(task).is_ready() {
-                sleep = None;
-                for (pid, _) in &monitors {
-                    system.exit(*pid, ExitReason::Kill);
-                }
+        while let Some(time) = &mut sleep {
+            if Pin::new(time).poll(task).is_pending() {
+                break;
             }
+            let left: Vec<Pid> = monitors.iter().map(|(pid, _)| *pid).collect();
+            let then = insist(cx, id, &left, force);
+            force = then.0;
+            sleep = then.1.map(|time| cx.sleep(time));
         }
         Poll::Pending
     })
@@ -186,11 +254,18 @@ impl GenServer for SupervisorProcess {
         cx.trap_exit(true);
         // Not here: whoever starts it is answered by the process's end if that fails, and until
         // `init` is done nothing but a kill would end it.
-        cx.continue_with(Boot(args.children));
+        let supervisor = args.supervisor;
+        args.directory.begin(&supervisor.children);
+        cx.continue_with(Boot(supervisor.children));
         Ok(SupervisorProcess {
-            strategy: args.strategy,
-            restarts: Restarts::new(args.intensity, args.period),
-            children: Children::default(),
+            strategy: supervisor.strategy,
+            restarts: Restarts::new(supervisor.intensity, supervisor.period),
+            auto_shutdown: supervisor.auto_shutdown,
+            significant_ended: false,
+            backoff: supervisor.backoff,
+            rng: chance(cx),
+            children: Children::new(args.directory),
+            waits: BTreeMap::new(),
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
             busy: Busy::default(),
@@ -218,46 +293,57 @@ impl GenServer for SupervisorProcess {
     /// back. Requests that are not answered yet are answered by the end of the process.
     async fn terminate(&mut self, _reason: ExitReason, cx: &mut Cx) {
         self.ending = true;
-        for child in self.children.all_mut().rev() {
+        for wait in std::mem::take(&mut self.waits).into_values() {
+            wait.timer.map(|timer| cx.cancel_timer(timer));
+        }
+        let keys: Vec<Key> = self.children.keys().rev().collect();
+        for key in &keys {
+            if let Some(child) = self.children.get_mut(*key) {
+                // Nothing is restarted any more.
+                child.heirs.clear();
+            }
+        }
+        for key in keys {
+            let Some(child) = self.children.get_mut(key) else {
+                continue;
+            };
             let how = child.spec.shutdown_mode();
-            let (pids, kill_at) = match replace(&mut child.state, State::Stopped) {
-                State::Stopped | State::Restarting(_) => continue,
+            let id = child.spec.id.clone();
+            let in_so_long = |time: Duration| cx.system().now().saturating_add(time);
+            let (pids, force, at) = match replace(&mut child.state, State::Stopped) {
+                State::Stopped | State::Restarting(_) | State::Waiting(_) => continue,
                 State::Stopping(stopping) => {
                     // It was told already, and what it has had of its time counts.
-                    let kill_at = stopping.deadline.map(|(at, timer)| {
+                    let at = stopping.deadline.map(|(at, timer)| {
                         cx.cancel_timer(timer);
                         at
                     });
-                    (stopping.left.iter().map(|(pid, _)| *pid).collect(), kill_at)
+                    let pids = stopping.left.iter().map(|(pid, _)| *pid).collect();
+                    (pids, stopping.force, at)
                 }
                 State::Running(pid) => {
-                    let time = tell(cx, &[pid], how);
-                    (
-                        vec![pid],
-                        time.map(|time| cx.system().now().saturating_add(time)),
-                    )
+                    let (force, time) = tell(cx, &[pid], how);
+                    (vec![pid], force, time.map(in_so_long))
                 }
                 State::Starting(attempt) => {
                     let pids = abandon(cx, attempt);
-                    let time = tell(cx, &pids, how);
-                    (
-                        pids,
-                        time.map(|time| cx.system().now().saturating_add(time)),
-                    )
+                    let (force, time) = tell(cx, &pids, how);
+                    (pids, force, time.map(in_so_long))
                 }
             };
-            until_gone(cx, &pids, kill_at).await;
+            until_gone(cx, &id, &pids, force, at).await;
         }
     }
 }
 
 impl HandleContinue<Boot> for SupervisorProcess {
     async fn handle_continue(&mut self, Boot(children): Boot, cx: &mut Cx) {
+        if let Err(error) = check_all(self.auto_shutdown, &children) {
+            return self.end(cx, error.into_reason());
+        }
         for spec in children {
-            let id = spec.id.clone();
-            if self.children.add(spec).is_err() {
-                return self.end(cx, StartError::DuplicateChild(id).into_reason());
-            }
+            // No id is there twice: checked.
+            let _ = self.children.add(spec);
         }
         self.queue.push_back(Request::Boot);
         self.pump(cx);
@@ -287,11 +373,21 @@ impl HandleInfo<Deadline> for SupervisorProcess {
             return;
         };
         if stopping.number == deadline.number {
-            stopping.deadline = None;
-            for (pid, _) in &stopping.left {
-                cx.exit(*pid, ExitReason::Kill);
-            }
+            let left: Vec<Pid> = stopping.left.iter().map(|(pid, _)| *pid).collect();
+            let (force, time) = insist(cx, &child.spec.id, &left, stopping.force);
+            stopping.force = force;
+            stopping.deadline = time.map(|time| {
+                let timer = cx.send_after(time, &cx.this(), deadline);
+                (cx.system().now().saturating_add(time), timer)
+            });
         }
+    }
+}
+
+impl HandleInfo<Resume> for SupervisorProcess {
+    async fn handle_info(&mut self, Resume(number): Resume, cx: &mut Cx) {
+        self.wait_is_over(number);
+        self.pump(cx);
     }
 }
 
@@ -352,8 +448,10 @@ impl HandleRequest<DeleteChild> for SupervisorProcess {
 impl HandleRequest<WhichChildren> for SupervisorProcess {
     type Reply = Result<Vec<ChildInfo>, ChildError>;
 
-    async fn handle_request(&mut self, _: WhichChildren, reply: ReplyTo<Self::Reply>, _: &mut Cx) {
-        reply.reply(Ok(self.children.list()));
+    async fn handle_request(&mut self, _: WhichChildren, reply: ReplyTo<Self::Reply>, cx: &mut Cx) {
+        let now = cx.system().now();
+        let children = self.children.list(|wait| self.left_of_wait(wait, now));
+        reply.reply(Ok(children));
     }
 }
 
@@ -362,5 +460,36 @@ impl HandleRequest<CountChildren> for SupervisorProcess {
 
     async fn handle_request(&mut self, _: CountChildren, reply: ReplyTo<Self::Reply>, _: &mut Cx) {
         reply.reply(Ok(self.children.count()));
+    }
+}
+
+impl HandleRequest<Change> for SupervisorProcess {
+    type Reply = Result<(), ChildError>;
+
+    async fn handle_request(&mut self, m: Change, reply: ReplyTo<Self::Reply>, cx: &mut Cx) {
+        self.queue.push_back(Request::Change(Box::new(m.0), reply));
+        self.pump(cx);
+    }
+}
+
+impl<S: GenServer> HandleRequest<Locate<S>> for SupervisorProcess {
+    type Reply = Result<Supervised<S>, ChildError>;
+
+    async fn handle_request(&mut self, m: Locate<S>, reply: ReplyTo<Self::Reply>, cx: &mut Cx) {
+        let Locate(id, _) = m;
+        let Some((_, child)) = self.children.find(&id) else {
+            return reply.reply(Err(ChildError::NotFound));
+        };
+        let reference = Supervised::new(cx.system(), child.spec.id.clone(), child.place.clone());
+        let runs = |pid| cx.system().is_alive(pid);
+        let wrong = match child.state {
+            State::Running(pid) => reference.resolve().is_none() && runs(pid),
+            _ => false,
+        };
+        reply.reply(if wrong {
+            Err(ChildError::WrongType)
+        } else {
+            Ok(reference)
+        });
     }
 }

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use super::backoff::Backoff;
+use super::inheritance::MailboxFate;
 use super::starter::{ChildPid, Starter};
 use super::{Supervisor, SupervisorStart};
 use crate::error::StartError;
@@ -93,6 +95,9 @@ pub struct ChildSpec {
     pub(crate) id: Arc<str>,
     pub(crate) kind: ChildKind,
     pub(crate) restart: Restart,
+    pub(crate) significant: bool,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) mailbox_fate: MailboxFate,
     shutdown: Option<Shutdown>,
     options: ServerOptions,
     start: Arc<StartFn>,
@@ -104,6 +109,9 @@ impl fmt::Debug for ChildSpec {
             .field("id", &self.id)
             .field("kind", &self.kind)
             .field("restart", &self.restart)
+            .field("significant", &self.significant)
+            .field("backoff", &self.backoff)
+            .field("mailbox_fate", &self.mailbox_fate)
             .field("shutdown", &self.shutdown_mode())
             .field("options", &self.options)
             .finish_non_exhaustive()
@@ -116,6 +124,9 @@ impl ChildSpec {
             id: id.into(),
             kind,
             restart: Restart::default(),
+            significant: false,
+            backoff: None,
+            mailbox_fate: MailboxFate::default(),
             shutdown: None,
             options: ServerOptions::new(),
             start,
@@ -210,6 +221,31 @@ impl ChildSpec {
     /// When it is restarted. Default: [`Restart::Permanent`].
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
+        self
+    }
+
+    /// Whether its end may end its supervisor, as that supervisor's
+    /// [`auto_shutdown`](super::Supervisor::auto_shutdown) says. A significant child must be transient
+    /// or temporary, and its supervisor's `auto_shutdown` must not be `Never`; else the supervisor does
+    /// not start ([`StartError::SignificantPermanent`], [`StartError::SignificantInVain`]). Default: it
+    /// is not significant. OTP: `significant` of a `child_spec()`.
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.significant = significant;
+        self
+    }
+
+    /// How long it waits before it is restarted. Default: as its supervisor's
+    /// [`backoff`](super::Supervisor::backoff) says, which by default is not at all. (No counterpart in
+    /// OTP.)
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// What becomes of the messages it has not handled when it is restarted. Default:
+    /// [`MailboxFate::Drop`], as in OTP. Of no effect on a supervisor, whose requests are calls.
+    pub fn mailbox_fate(mut self, fate: MailboxFate) -> Self {
+        self.mailbox_fate = fate;
         self
     }
 

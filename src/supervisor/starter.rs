@@ -2,12 +2,14 @@
 
 use std::future::Future;
 
+use super::inheritance::Inheritance;
+use super::supervised::Directory;
 use super::{Supervisor, SupervisorRef, SupervisorStart};
 use crate::error::StartError;
 use crate::gen_server::{self, GenServer, Recipient, ServerOptions, ServerRef, Start};
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
-use crate::process::spawn::Ties;
+use crate::process::spawn::{Ties, Unborn};
 use crate::receive::{self, Inbox, IntoExit};
 use crate::sync::{Arc, Mutex};
 use crate::system::Handle;
@@ -25,6 +27,9 @@ pub struct Starter {
     process: ProcessContext,
     options: ServerOptions,
     started: Started,
+    inheritance: Inheritance,
+    /// Where the children of the child are, if that is a supervisor.
+    below: Arc<Directory>,
 }
 
 impl std::fmt::Debug for Starter {
@@ -61,7 +66,16 @@ impl Starter {
             process: ProcessContext::of(process.cell()),
             options: options.clone(),
             started: started.clone(),
+            inheritance: Inheritance::default(),
+            below: Arc::default(),
         }
+    }
+
+    /// With what earlier incarnations of the child left, and the place of the child's own children.
+    pub(crate) fn with(mut self, inheritance: &Inheritance, below: Arc<Directory>) -> Self {
+        self.inheritance = inheritance.clone();
+        self.below = below;
+        self
     }
 
     /// What the spec says of name, mailbox, priority and timeout.
@@ -81,7 +95,9 @@ impl Starter {
 
     /// Starts a server with other options.
     pub fn start_link_with<S: GenServer>(&self, args: S::Args, options: ServerOptions) -> Start<S> {
-        let start = gen_server::start(self.process.core(), args, &options, LINK);
+        let prepare = |unborn: &mut Unborn| self.inheritance.prepare(unborn);
+        let core = self.process.core();
+        let start = gen_server::start_prepared(core, args, &options, LINK, prepare);
         self.note(start.pid());
         start
     }
@@ -93,7 +109,8 @@ impl Starter {
             Some(name) => supervisor.name(name.clone()),
             None => supervisor,
         };
-        let start = supervisor.start_link(&self.process);
+        let core = self.process.core();
+        let start = supervisor.launch(core, LINK, self.below.clone());
         self.note(start.pid());
         start
     }
@@ -115,7 +132,8 @@ impl Starter {
     {
         let name = self.options.name.as_ref();
         let core = self.process.core();
-        let process = receive::spawn_named(core, &self.options.spawn, LINK, name, run)?;
+        let prepare = |unborn: &mut Unborn| self.inheritance.prepare(unborn);
+        let process = receive::spawn_named(core, &self.options.spawn, LINK, name, run, prepare)?;
         self.note(Some(process.pid()));
         Ok(process)
     }

@@ -5,7 +5,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use super::spec::Restart;
+use super::spec::{ChildSpec, Restart};
+use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::sync::Arc;
 
@@ -63,13 +64,92 @@ pub(crate) fn fate(restart: Restart, reason: &ExitReason) -> Fate {
     }
 }
 
+/// Whether a supervisor ends by itself when children with
+/// [`significant`](super::ChildSpec::significant) have ended. OTP: `auto_shutdown` of `sup_flags()`.
+///
+/// A significant child has ended in that sense when it ended by itself and is not restarted: a
+/// transient one with `Normal` or `Shutdown`, a temporary one with any reason. What the supervisor
+/// stopped (by request, with a group, at its own end) has not. The supervisor then stops its children
+/// and exits with [`ExitReason::Shutdown`], so that its own supervisor restarts it only if it is
+/// permanent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AutoShutdown {
+    /// Never. No child may be significant. The default.
+    #[default]
+    Never,
+    /// When a significant child has ended.
+    AnySignificant,
+    /// When a significant child has ended and no other one is left that runs or is about to be
+    /// restarted.
+    AllSignificant,
+}
+
+/// What a supervisor knows of its significant children after one of them has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Significant {
+    /// One runs, or is about to be restarted.
+    pub(crate) lives: bool,
+    /// One is being started or stopped: it is not known yet whether it will live.
+    pub(crate) is_undecided: bool,
+}
+
+/// What the end of a significant child means to its supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    GoOn,
+    /// To be decided when what is under way is done.
+    Wait,
+    ShutDown,
+}
+
+impl AutoShutdown {
+    /// Decides what the end of a significant child means. OTP's supervisor waits while it starts or
+    /// stops a child, and decides when it hears of the end; so what is under way counts as what
+    /// becomes of it.
+    pub(crate) fn decide(self, others: Significant) -> Ending {
+        match self {
+            AutoShutdown::Never => Ending::GoOn,
+            AutoShutdown::AnySignificant => Ending::ShutDown,
+            AutoShutdown::AllSignificant if others.lives => Ending::GoOn,
+            AutoShutdown::AllSignificant if others.is_undecided => Ending::Wait,
+            AutoShutdown::AllSignificant => Ending::ShutDown,
+        }
+    }
+
+    /// Looks whether a child may be as it is.
+    pub(crate) fn check(self, child: &ChildSpec) -> Result<(), StartError> {
+        match (child.significant, self, child.restart) {
+            (false, _, _) => Ok(()),
+            (_, AutoShutdown::Never, _) => Err(StartError::SignificantInVain(child.id.clone())),
+            (_, _, Restart::Permanent) => Err(StartError::SignificantPermanent(child.id.clone())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Looks whether children may be as they are, and have an id each.
+pub(crate) fn check_all(
+    auto_shutdown: AutoShutdown,
+    children: &[ChildSpec],
+) -> Result<(), StartError> {
+    let mut ids = HashSet::new();
+    for child in children {
+        auto_shutdown.check(child)?;
+        if !ids.insert(&child.id) {
+            return Err(StartError::DuplicateChild(child.id.clone()));
+        }
+    }
+    Ok(())
+}
+
 /// The restarts of the latest period: a sliding window, exact to the nanosecond of the system's
 /// clock. OTP: `add_restart/1` of `supervisor`, which counts whole seconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Restarts {
     intensity: u32,
     period: Duration,
-    /// Oldest first; never more than `intensity` and one.
+    /// Oldest first; never more than the largest `intensity` so far and one.
     at: VecDeque<Duration>,
 }
 
@@ -80,6 +160,13 @@ impl Restarts {
             period,
             at: VecDeque::new(),
         }
+    }
+
+    /// Other limits, for the restarts from now on. Those that were made still count. OTP: `code_change/3`
+    /// of `supervisor`.
+    pub(crate) fn limit(&mut self, intensity: u32, period: Duration) {
+        self.intensity = intensity;
+        self.period = period;
     }
 
     /// Counts a restart. `false`: it is one more than the intensity allows within the period; one
@@ -105,8 +192,11 @@ impl Restarts {
 /// |---|---|---|
 /// | one for one | that child | everything |
 /// | others | everything: order among children matters | everything |
+///
+/// A change of the specs is no job: it is done at once, unless somebody has everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
+    Specs,
     Child(Arc<str>),
     All,
 }
@@ -130,6 +220,7 @@ pub(crate) struct Busy {
 impl Busy {
     pub(crate) fn has_room_for(&self, scope: &Scope) -> bool {
         match scope {
+            Scope::Specs => !self.all,
             Scope::All => !self.all && self.children.is_empty(),
             Scope::Child(id) => !self.all && !self.children.contains(id),
         }
@@ -142,6 +233,7 @@ impl Busy {
 
     pub(crate) fn take(&mut self, scope: &Scope) {
         match scope {
+            Scope::Specs => {}
             Scope::All => self.all = true,
             Scope::Child(id) => {
                 self.children.insert(id.clone());
@@ -151,6 +243,7 @@ impl Busy {
 
     pub(crate) fn release(&mut self, scope: &Scope) {
         match scope {
+            Scope::Specs => {}
             Scope::All => self.all = false,
             Scope::Child(id) => {
                 self.children.remove(id);

@@ -1,4 +1,5 @@
 //! Servers to supervise, and the systems to do it on.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -392,7 +393,7 @@ impl World {
     }
 }
 
-/// Runs a test on one thread, on four, and on the manual driver with 20 seeds.
+/// Runs a test on one thread, on four, and on the manual driver with 100 seeds.
 pub(crate) fn everywhere(test: impl Fn(&World)) {
     for threads in [1, 4] {
         let world = World::threads(threads);
@@ -402,9 +403,9 @@ pub(crate) fn everywhere(test: impl Fn(&World)) {
     in_virtual_time(test);
 }
 
-/// Runs a test on the manual driver with 20 seeds.
+/// Runs a test on the manual driver with 100 seeds.
 pub(crate) fn in_virtual_time(test: impl Fn(&World)) {
-    with_seeds(20, |world, _| test(world));
+    with_seeds(100, |world, _| test(world));
 }
 
 /// Runs a test on the manual driver with so many seeds; it is given a source of numbers below one.
