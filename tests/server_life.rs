@@ -519,3 +519,33 @@ fn a_monitor_tells_the_reason_and_a_killed_handler_is_aborted() {
         );
     });
 }
+
+/// Continues for ever.
+struct Restless;
+impl GenServer for Restless {
+    type Args = ();
+    async fn init(_: (), cx: &mut Context<Self>) -> Result<Self, InitStop> {
+        cx.continue_with(());
+        Ok(Restless)
+    }
+}
+impl HandleContinue<()> for Restless {
+    async fn handle_continue(&mut self, _: (), cx: &mut Context<Self>) {
+        cx.continue_with(());
+    }
+}
+
+#[test]
+fn a_server_that_continues_for_ever_lets_others_run_and_can_be_killed() {
+    on_all(|system| {
+        let restless = system.start::<Restless>(()).wait_timeout(DEADLINE).unwrap();
+        let (other, saw) = start(system, Plan::default());
+        other.unwrap().cast(Say("here")).unwrap();
+        assert_eq!(next(system, &saw), Saw::Init);
+        assert_eq!(next(system, &saw), Saw::Message("here"));
+        let watch = system.monitor(restless.pid());
+        system.exit(restless.pid(), ExitReason::Kill);
+        let down = watch.wait_timeout(DEADLINE).unwrap();
+        assert_eq!(down.reason, ExitReason::Killed);
+    });
+}

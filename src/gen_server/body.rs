@@ -212,6 +212,15 @@ unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBod
             run(cell, worker, body, async move {
                 state.terminate(reason, cx).await
             })
+        } else if extra.continues.is_empty() {
+            return Ahead::Nothing;
+        } else if cell.urgent.load(Relaxed) {
+            // A server may continue for ever: signals act between, and its turn ends, as with
+            // messages.
+            cell.urgent.store(false, Relaxed);
+            return Ahead::Step(Step::TakeIn);
+        } else if !worker.charge() {
+            return Ahead::Step(Step::Yield);
         } else if let Some(node) = extra.continues.pop_front() {
             open(cell, worker, body, node)
         } else {
