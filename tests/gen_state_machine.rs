@@ -571,6 +571,8 @@ fn a_timeout_never_comes_after_its_cancel_even_if_it_is_in_the_mailbox() {
         machine.cast(N(2)).expect("unbounded");
         opens_first.open();
         support::pass(system, 50 * MS);
+        // Behind them: the one that was started again must not come of the old timer's message.
+        machine.cast(N(5)).expect("unbounded");
         opens.open();
         expect(
             system,
@@ -579,6 +581,7 @@ fn a_timeout_never_comes_after_its_cancel_even_if_it_is_in_the_mailbox() {
                 "enter A -> A",
                 "A: Cast 1",
                 "A: Cast 2",
+                "A: Cast 5",
                 "A: Timeout(\"again\") 34",
             ],
         );
