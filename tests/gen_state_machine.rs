@@ -1173,13 +1173,6 @@ fn a_supervisor_restarts_a_machine_in_its_first_state_and_the_name_leads_to_it()
 
 #[test]
 fn a_machine_starts_linked_and_monitored_others() {
-    struct Idle;
-    impl GenServer for Idle {
-        type Args = ();
-        async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
-            Ok(Idle)
-        }
-    }
     struct Nest;
     enum Do {
         Link(ReplyTo<(Pid, Vec<Pid>)>),
@@ -1209,12 +1202,15 @@ fn a_machine_starts_linked_and_monitored_others() {
         ) -> Next<Self> {
             match (state, event) {
                 (_, Do::Link(reply)) => {
-                    let child = cx.start_link::<Idle>(()).await.expect("started");
+                    let child = cx.start_link::<Machine<Nest>>(()).await.expect("started");
                     let me = vec![cx.pid(), cx.this().pid()];
                     Next::keep_state().reply(reply, (child.pid(), me))
                 }
                 (_, Do::Monitor(reply)) => {
-                    let (child, _) = cx.start_monitor::<Idle>(()).await.expect("started");
+                    let (child, _) = cx
+                        .start_monitor::<Machine<Nest>>(())
+                        .await
+                        .expect("started");
                     Next::keep_state().reply(reply, child.pid())
                 }
                 (_, Do::Gone(reason)) => Next::state(Nested::Has(format!("{reason:?}"))),

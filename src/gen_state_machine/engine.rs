@@ -89,6 +89,11 @@ impl<S: PartialEq, E, N: Clone + Ord, T: Copy> Engine<S, E, N, T> {
         })
     }
 
+    /// Whether there is no next event.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.timeouts.has_zero()
+    }
+
     /// The transition that an event comes to. What the owner is to do, in this order.
     #[must_use = "these timers must be started and stopped"]
     pub(crate) fn commit(&mut self, change: Change<S, E, N>) -> Vec<Command<N, T>> {

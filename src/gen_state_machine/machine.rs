@@ -110,7 +110,7 @@ impl<M: GenStateMachine> Machine<M> {
                 .data
                 .handle_event(self.engine.state(), event, &mut self.cx);
             let next = handling.await;
-            if self.follow(next).await.is_err() {
+            if self.follow(next).await.is_err() || self.engine.is_idle() {
                 return;
             }
             charge().await;

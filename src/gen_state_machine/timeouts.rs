@@ -195,6 +195,10 @@ impl<E, N: Clone + Ord, T: Copy> Timeouts<E, N, T> {
         self.take(id).map(|running| running.event)
     }
 
+    pub(crate) fn has_zero(&self) -> bool {
+        !self.zero.is_empty()
+    }
+
     /// The first timeout of zero.
     pub(crate) fn next_zero(&mut self) -> Option<(TimeoutId<N>, E)> {
         let id = self.zero.pop_front()?;
