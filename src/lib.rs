@@ -36,6 +36,7 @@
 //! | to | see |
 //! | --- | --- |
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
+//! | write a state machine | [`GenStateMachine`], [`Machine`], [`Next`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
 //! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
@@ -52,6 +53,8 @@ mod error;
 mod exit;
 #[cfg(not(all(test, loom)))]
 mod gen_server;
+#[cfg(not(all(test, loom)))]
+mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
 mod hooks;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
@@ -90,6 +93,10 @@ mod exports {
         AnyMessage, Calls, Context, Down, Exit, GenServer, HandleCall, HandleCast, HandleContinue,
         HandleInfo, HandleRequest, InitStop, Named, NextCall, Recipient, ReplyTo, Requester,
         Routes, Sending, ServerOptions, ServerRef, Start, StartMonitor, Stop, call_all,
+    };
+    pub use crate::gen_state_machine::{
+        Enter, EventType, GenStateMachine, Initial, Machine, MachineContext, MachineRef, Next,
+        Transition, Transitions,
     };
     pub use crate::hooks::{DeadLetter, Event};
     pub use crate::process::bounded::{MailboxPolicy, Overflow};
@@ -144,3 +151,7 @@ struct ApplicationGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/sys.md")]
 struct SysGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/gen_state_machine.md")]
+struct GenStateMachineGuide;

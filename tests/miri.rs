@@ -1108,3 +1108,81 @@ fn miri_an_answer_that_panics_as_it_is_dropped_leaves_nothing_behind() {
     assert!(dropping(answered).is_err());
     assert!(server.is_alive());
 }
+
+/// A state machine: what it postpones and keeps, and timers that fire, are stopped, and are left.
+struct Lockable {
+    kept: Option<ReplyTo<u32>>,
+    _drops: Dropped,
+}
+
+enum Happens {
+    Ask(ReplyTo<u32>),
+    Keep(ReplyTo<u32>),
+    Open,
+    Timeout(Dropped),
+}
+
+impl noex::GenStateMachine for Lockable {
+    type Args = Drops;
+    type State = bool;
+    type Event = Happens;
+    type Timeout = u32;
+
+    async fn init(
+        drops: Drops,
+        _: &mut noex::MachineContext<Self>,
+    ) -> Result<noex::Initial<Self>, InitStop> {
+        let machine = Lockable {
+            kept: None,
+            _drops: drops.one(),
+        };
+        Ok(noex::Initial::new(machine, false)
+            .state_timeout(SECOND, Happens::Timeout(drops.one()))
+            .timeout(1, SECOND, Happens::Timeout(drops.one()))
+            .timeout(2, 100 * SECOND, Happens::Timeout(drops.one())))
+    }
+
+    async fn handle_event(
+        &mut self,
+        open: &bool,
+        event: Happens,
+        cx: &mut noex::MachineContext<Self>,
+    ) -> noex::Next<Self> {
+        match event {
+            Happens::Keep(reply) => {
+                self.kept = Some(reply);
+                noex::Next::keep_state()
+            }
+            event @ Happens::Ask(_) if !open => noex::Next::keep_state().postpone(event),
+            Happens::Ask(reply) => {
+                cx.yield_now().await;
+                noex::Next::keep_state().reply(reply, 1)
+            }
+            Happens::Open => noex::Next::state(true),
+            Happens::Timeout(_dropped) => noex::Next::keep_state(),
+        }
+    }
+}
+
+#[test]
+fn miri_a_state_machine_and_its_timers() {
+    let (system, driver) = manual();
+    let drops = Drops::default();
+    let machine = system.start::<noex::Machine<Lockable>>(drops.clone());
+    driver.run_until_idle();
+    let machine = machine.wait().unwrap();
+    let asks = machine.request(Happens::Ask);
+    let kept = machine.request(Happens::Keep);
+    driver.run_until_idle();
+    machine.cast(Happens::Open).unwrap(); // takes the state timeout back
+    driver.run_until_idle();
+    assert_eq!((asks.wait(), drops.count()), (Ok(1), 1));
+    driver.advance(2 * SECOND);
+    assert_eq!(drops.count(), 2);
+    system.exit(machine.pid(), ExitReason::Kill);
+    driver.run_until_idle();
+    assert_eq!(kept.wait(), Err(CallError::Exited(ExitReason::Killed)));
+    assert_eq!(drops.count(), 4);
+    driver.advance(200 * SECOND);
+    assert_eq!(system.stats().undelivered, 0);
+}

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use super::refs::ServerRef;
 use super::start::{ServerOptions, Start, StartMonitor, start};
-use super::{AnyMessage, GenServer, HandleContinue};
+use super::{AnyMessage, GenServer, HandleContinue, continue_envelope};
 use crate::exit::ExitReason;
 use crate::process::cell::CellRef;
 use crate::process::context::ProcessContext;
-use crate::process::envelope;
 use crate::process::node::{Discard, Node};
 use crate::process::spawn::Ties;
+use crate::sched::clock;
 use crate::sched::stats::Count;
+use crate::sched::timers::{self, Due, Envelope, Target, TimerRef};
 
 /// A server's handle on itself, given to each of its callbacks. What every process can do, link,
 /// monitor, timers, sleep, is in [`ProcessContext`], to which it dereferences.
@@ -64,11 +65,7 @@ impl<S: GenServer> Context<S> {
     where
         S: HandleContinue<C>,
     {
-        let node = envelope::message(what, |body: *mut super::body::ServerBody<S>, what| {
-            // SAFETY: opened by the turn of this server.
-            let (state, cx) = unsafe { super::body::parts(body) };
-            state.handle_continue(what, cx)
-        });
+        let node = continue_envelope::<S, C>(what);
         self.process.core().count(Count::Sent, 1);
         // SAFETY: a fresh envelope for this server, and for no other incarnation of it.
         unsafe {
@@ -162,6 +159,46 @@ impl<S: GenServer> Context<S> {
                 ..Ties::default()
             },
         ))
+    }
+
+    /// Has `handle_continue` called with `what` when `after` has passed, in the order of the mailbox.
+    /// The timer is to be cancelled before the server ends.
+    pub(crate) fn continue_after<C: Send + 'static>(&self, after: Duration, what: C) -> TimerRef
+    where
+        S: HandleContinue<C>,
+    {
+        self.continue_at_nanos(timers::due_in(self.process.core(), after), what)
+    }
+
+    /// As [`continue_after`](Self::continue_after), at a time of the system's clock; one that is past
+    /// is as good as now.
+    pub(crate) fn continue_at<C: Send + 'static>(&self, at: Duration, what: C) -> TimerRef
+    where
+        S: HandleContinue<C>,
+    {
+        self.continue_at_nanos(clock::later(0, at), what)
+    }
+
+    fn continue_at_nanos<C: Send + 'static>(&self, at: u64, what: C) -> TimerRef
+    where
+        S: HandleContinue<C>,
+    {
+        let cell = self.process.cell();
+        // SAFETY: the running process's cell is alive, and is that of a server of type `S`, for which
+        // the fresh envelope is.
+        let envelope = unsafe {
+            let to = Target::Cell(CellRef::retained(cell.this()));
+            Envelope::new(to, continue_envelope::<S, C>(what))
+        };
+        let core = &cell.core;
+        core.timers.arm(core, at, Due::Send(envelope))
+    }
+
+    /// Whether the server will end when its handler is done.
+    pub(crate) fn is_stopping(&self) -> bool {
+        // SAFETY: in the process's turn (checked by `cell`).
+        let extra = unsafe { self.process.cell().own() }.extra.as_ref();
+        extra.is_some_and(|extra| extra.stop.is_some())
     }
 
     /// A message nobody expected: a dead letter.

@@ -267,6 +267,14 @@ pub(crate) fn info_envelope<S: HandleInfo<M>, M: Send + 'static>(message: M) -> 
     })
 }
 
+pub(crate) fn continue_envelope<S: HandleContinue<C>, C: Send + 'static>(what: C) -> *mut Node {
+    envelope::message(what, |body: *mut body::ServerBody<S>, what| {
+        // SAFETY: envelopes are opened by the turn of the server they were sent to.
+        let (state, cx) = unsafe { body::parts(body) };
+        state.handle_continue(what, cx)
+    })
+}
+
 /// A message that came through a bare pid: of any type.
 pub struct AnyMessage(pub(crate) Box<dyn Any + Send>, pub(crate) &'static str);
 

@@ -1,0 +1,131 @@
+//! What happens in which order, decided apart from who does it: the queue of events, what is
+//! postponed, which timeouts run, and the state. No process, no clock, no callback.
+//!
+//! ```text
+//!   receive, fired ──▶ queue ──▶ next ──▶ (the owner's callbacks) ──▶ commit ──▶ Commands
+//!                        ▲                                              │
+//!                        └──────── inserted, postponed ◀────────────────┘
+//! ```
+//!
+//! # Invariants
+//! 1. Messages are received, and timers heard, only when `next` gave `None`: the queue is empty then.
+//! 2. After `next` gave an event, `commit` (or the end of the machine) comes before the next `next`.
+//! 3. `postponed` is oldest first, and all in it were postponed in the present state.
+
+use std::collections::VecDeque;
+
+use super::EventType;
+use super::timeouts::{Command, Settings, TimeoutId, Timeouts};
+
+#[cfg(test)]
+mod tests;
+
+/// An event and how it came.
+pub(crate) type Typed<E, N> = (EventType<N>, E);
+
+/// What one event comes to, its callbacks done.
+#[derive(Debug)]
+pub(crate) struct Change<S, E, N> {
+    /// The new state, if it is another; [`Engine::is_change`].
+    pub(crate) state: Option<S>,
+    pub(crate) postponed: Option<Typed<E, N>>,
+    pub(crate) inserted: Vec<Typed<E, N>>,
+    pub(crate) timeouts: Settings<E, N>,
+}
+
+/// `T` is what the owner knows a timer by.
+#[derive(Debug)]
+pub(crate) struct Engine<S, E, N, T> {
+    state: S,
+    queue: VecDeque<Typed<E, N>>,
+    postponed: Vec<Typed<E, N>>,
+    timeouts: Timeouts<E, N, T>,
+}
+
+impl<S: PartialEq, E, N: Clone + Ord, T: Copy> Engine<S, E, N, T> {
+    pub(crate) fn new(state: S) -> Self {
+        Engine {
+            state,
+            queue: VecDeque::new(),
+            postponed: Vec::new(),
+            timeouts: Timeouts::new(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Whether `state` is another than the present.
+    pub(crate) fn is_change(&self, state: &S) -> bool {
+        *state != self.state
+    }
+
+    /// An event came from outside.
+    pub(crate) fn receive(&mut self, event: Typed<E, N>) {
+        self.queue.push_back(event);
+    }
+
+    /// A timer fired. `false`: its timeout was taken back before, and this is nothing.
+    #[must_use = "`false`: there is no event"]
+    pub(crate) fn fired(&mut self, id: TimeoutId<N>, number: u64) -> bool {
+        let Some(event) = self.timeouts.fired(&id, number) else {
+            return false;
+        };
+        self.receive((id.into(), event));
+        true
+    }
+
+    /// The timer that a [`Command::Start`] asked for.
+    pub(crate) fn armed(&mut self, id: &TimeoutId<N>, number: u64, timer: T) {
+        self.timeouts.armed(id, number, timer);
+    }
+
+    /// The next event; `None`: wait for a message or a timer.
+    pub(crate) fn next(&mut self) -> Option<Typed<E, N>> {
+        self.queue.pop_front().or_else(|| {
+            let (id, event) = self.timeouts.next_zero()?;
+            Some((id.into(), event))
+        })
+    }
+
+    /// Whether there is no next event.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.timeouts.has_zero()
+    }
+
+    /// The transition that an event comes to. What the owner is to do, in this order.
+    #[must_use = "these timers must be started and stopped"]
+    pub(crate) fn commit(&mut self, change: Change<S, E, N>) -> Vec<Command<N, T>> {
+        let mut commands = Vec::new();
+        self.postponed.extend(change.postponed);
+        if let Some(state) = change.state {
+            self.state = state;
+            self.put_first(|engine| std::mem::take(&mut engine.postponed));
+            self.timeouts.cancel(&TimeoutId::State, &mut commands);
+        }
+        self.timeouts.cancel(&TimeoutId::Event, &mut commands);
+        self.timeouts.set(change.timeouts, &mut commands);
+        self.put_first(|_| change.inserted);
+        commands
+    }
+
+    /// The machine ends in `state`, with the event that it handled.
+    pub(crate) fn end(&mut self, state: Option<S>, postponed: Option<Typed<E, N>>) {
+        self.postponed.extend(postponed);
+        if let Some(state) = state {
+            self.state = state;
+        }
+    }
+
+    /// The timers that run.
+    pub(crate) fn timers(&self) -> impl Iterator<Item = T> {
+        self.timeouts.timers()
+    }
+
+    fn put_first(&mut self, events: impl FnOnce(&mut Self) -> Vec<Typed<E, N>>) {
+        for event in events(self).into_iter().rev() {
+            self.queue.push_front(event);
+        }
+    }
+}
