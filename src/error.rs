@@ -167,6 +167,9 @@ pub enum Error {
     /// A supervisor did not do what it was asked for.
     #[error(transparent)]
     Child(#[from] crate::supervisor::ChildError),
+    /// A task gave no value.
+    #[error(transparent)]
+    Task(#[from] crate::task::TaskError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,

@@ -37,6 +37,7 @@
 //! | --- | --- |
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
+//! | do one thing beside it, and wait for that | [`Task`], [`TaskSupervisor`], [`task`] |
 //! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
@@ -61,11 +62,15 @@ mod registry;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod sched;
 #[cfg(not(all(test, loom)))]
+mod starts;
+#[cfg(not(all(test, loom)))]
 mod supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code))]
 mod sync;
 #[cfg(not(all(test, loom)))]
 mod system;
+#[cfg(not(all(test, loom)))]
+pub mod task;
 
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]
@@ -101,6 +106,7 @@ mod exports {
         SupervisorStart,
     };
     pub use crate::system::{Builder, Ended, Handle, ShuttingDown, System};
+    pub use crate::task::{Task, TaskContext, TaskError, TaskSupervisor, TaskSupervisorRef};
 }
 #[cfg(not(all(test, loom)))]
 pub use exports::*;
@@ -122,3 +128,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/supervisor.md")]
 struct SupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/task.md")]
+struct TaskGuide;

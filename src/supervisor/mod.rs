@@ -55,6 +55,7 @@ pub use self::handle::{
 pub use self::spec::{ChildKind, ChildSpec, Restart, Shutdown};
 pub use self::starter::{ChildPid, Starter};
 pub use self::strategy::Strategy;
+pub(crate) use self::strategy::{Fate, Restarts, fate};
 
 use self::process::{Args, SupervisorProcess};
 use crate::gen_server::{self, ServerOptions};
