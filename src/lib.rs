@@ -37,12 +37,15 @@
 //! | --- | --- |
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
+//! | keep a state without writing a server | [`Agent`] |
 //! | do one thing beside it, and wait for that | [`Task`], [`TaskSupervisor`], [`task`] |
 //! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
 
+#[cfg(not(all(test, loom)))]
+mod agent;
 #[cfg(not(all(test, loom)))]
 mod destination;
 #[cfg(not(all(test, loom)))]
@@ -78,6 +81,7 @@ mod loom_tests;
 
 #[cfg(not(all(test, loom)))]
 mod exports {
+    pub use crate::agent::{Agent, AgentStart, NamedAgent};
     pub use crate::destination::Destination;
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
@@ -132,3 +136,7 @@ struct SupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/task.md")]
 struct TaskGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/agent.md")]
+struct AgentGuide;

@@ -3,7 +3,7 @@
 
 /// Makes a named future around the start of a server.
 macro_rules! starts {
-    ($(#[$doc:meta])* $name:ident $(<$param:ident: $bound:path>)?, $server:ty, $reference:ty) => {
+    ($(#[$doc:meta])* $name:ident $(<$param:ident: ($($bound:tt)+)>)?, $server:ty, $reference:ty) => {
         $(#[$doc])*
         ///
         /// # Errors
@@ -12,17 +12,17 @@ macro_rules! starts {
         /// # Cancellation
         /// Dropping it does not stop what is started.
         #[must_use = "it starts, but whether it did is not looked at"]
-        pub struct $name $(<$param: $bound>)? {
+        pub struct $name $(<$param: $($bound)+>)? {
             start: $crate::gen_server::Start<$server>,
         }
 
-        impl $(<$param: $bound>)? ::std::fmt::Debug for $name $(<$param>)? {
+        impl $(<$param: $($bound)+>)? ::std::fmt::Debug for $name $(<$param>)? {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.debug_struct(stringify!($name)).field("pid", &self.pid()).finish_non_exhaustive()
             }
         }
 
-        impl $(<$param: $bound>)? $name $(<$param>)? {
+        impl $(<$param: $($bound)+>)? $name $(<$param>)? {
             pub(crate) fn new(start: $crate::gen_server::Start<$server>) -> Self {
                 $name { start }
             }
@@ -55,7 +55,7 @@ macro_rules! starts {
             }
         }
 
-        impl $(<$param: $bound>)? ::std::future::Future for $name $(<$param>)? {
+        impl $(<$param: $($bound)+>)? ::std::future::Future for $name $(<$param>)? {
             type Output = Result<$reference, $crate::StartError>;
 
             fn poll(
