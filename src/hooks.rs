@@ -59,6 +59,16 @@ pub enum Event {
         /// Why the child ended, or failed to start, the last time.
         reason: ExitReason,
     },
+    /// A handler of an event manager panicked and was removed; or one that was to take its place was
+    /// not made. OTP: the error report of `gen_event`.
+    HandlerCrashed {
+        /// The event manager.
+        manager: Pid,
+        /// Which handler.
+        handler: crate::gen_event::HandlerId,
+        /// Why.
+        reason: ExitReason,
+    },
     /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
     /// `long_schedule`). Reported once while it runs.
     LongHandler {
@@ -84,6 +94,15 @@ impl fmt::Display for Event {
             Event::GaveUp { pid, child, reason } => write!(
                 f,
                 "{pid} gives up: its child `{child}` ended too often, the last time of: {}",
+                Capped(reason)
+            ),
+            Event::HandlerCrashed {
+                manager,
+                handler,
+                reason,
+            } => write!(
+                f,
+                "the event handler {handler} in {manager} crashed: {}",
                 Capped(reason)
             ),
             Event::LongHandler {
@@ -163,6 +182,7 @@ impl Hooks {
                     }
                     Event::PanicWhileEnding { .. }
                     | Event::GaveUp { .. }
+                    | Event::HandlerCrashed { .. }
                     | Event::LongHandler { .. } => true,
                 };
                 if trouble {

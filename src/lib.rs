@@ -38,6 +38,7 @@
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
 //! | keep a state without writing a server | [`Agent`] |
+//! | hand events to whoever wants them | [`GenEvent`], [`gen_event`] |
 //! | do one thing beside it, and wait for that | [`Task`], [`TaskSupervisor`], [`task`] |
 //! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
@@ -52,6 +53,8 @@ mod destination;
 mod error;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
+#[cfg(not(all(test, loom)))]
+pub mod gen_event;
 #[cfg(not(all(test, loom)))]
 mod gen_server;
 #[cfg(not(all(test, loom)))]
@@ -87,6 +90,7 @@ mod exports {
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
     pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
+    pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{
         AnyMessage, Calls, Context, Down, Exit, GenServer, HandleCall, HandleCast, HandleContinue,
         HandleInfo, HandleRequest, InitStop, Named, NextCall, Recipient, ReplyTo, Requester,
@@ -140,3 +144,7 @@ struct TaskGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/agent.md")]
 struct AgentGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/gen_event.md")]
+struct GenEventGuide;
