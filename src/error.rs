@@ -181,6 +181,12 @@ pub enum Error {
     /// A supervisor did not do what it was asked for.
     #[error(transparent)]
     Child(#[from] crate::supervisor::ChildError),
+    /// An event manager did not do what it was asked for.
+    #[error(transparent)]
+    Handler(#[from] crate::gen_event::HandlerError),
+    /// A task gave no value.
+    #[error(transparent)]
+    Task(#[from] crate::task::TaskError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,

@@ -91,6 +91,16 @@ pub enum Event {
         /// The id of the child.
         child: Arc<str>,
     },
+    /// A handler of an event manager panicked and was removed; or one that was to take its place was
+    /// not made. OTP: the error report of `gen_event`.
+    HandlerCrashed {
+        /// The event manager.
+        manager: Pid,
+        /// Which handler.
+        handler: crate::gen_event::HandlerId,
+        /// Why.
+        reason: ExitReason,
+    },
     /// A handler has been running on its scheduler thread for longer than the threshold (BEAM:
     /// `long_schedule`). Reported once while it runs.
     LongHandler {
@@ -132,6 +142,15 @@ impl fmt::Display for Event {
             } => write!(
                 f,
                 "{pid} is stuck: {supervisor} killed its child `{child}`, whose code does not return"
+            ),
+            Event::HandlerCrashed {
+                manager,
+                handler,
+                reason,
+            } => write!(
+                f,
+                "the event handler {handler} in {manager} crashed: {}",
+                Capped(reason)
             ),
             Event::LongHandler {
                 pid,
@@ -214,6 +233,7 @@ impl Hooks {
                     Event::PanicWhileEnding { .. }
                     | Event::GaveUp { .. }
                     | Event::Stuck { .. }
+                    | Event::HandlerCrashed { .. }
                     | Event::LongHandler { .. } => true,
                 };
                 if trouble {

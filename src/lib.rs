@@ -38,11 +38,16 @@
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
 //! | write a state machine | [`GenStateMachine`], [`Machine`], [`Next`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
+//! | keep a state without writing a server | [`Agent`] |
+//! | hand events to whoever wants them | [`GenEvent`], [`gen_event`] |
+//! | do one thing beside it, and wait for that | [`Task`], [`TaskSupervisor`], [`task`] |
 //! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
 
+#[cfg(not(all(test, loom)))]
+mod agent;
 #[cfg(not(all(test, loom)))]
 mod application;
 #[cfg(not(all(test, loom)))]
@@ -51,6 +56,8 @@ mod destination;
 mod error;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
+#[cfg(not(all(test, loom)))]
+pub mod gen_event;
 #[cfg(not(all(test, loom)))]
 mod gen_server;
 #[cfg(not(all(test, loom)))]
@@ -66,6 +73,8 @@ mod registry;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod sched;
 #[cfg(not(all(test, loom)))]
+mod starts;
+#[cfg(not(all(test, loom)))]
 mod supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code))]
 mod sync;
@@ -73,6 +82,8 @@ mod sync;
 pub mod sys;
 #[cfg(not(all(test, loom)))]
 mod system;
+#[cfg(not(all(test, loom)))]
+pub mod task;
 
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]
@@ -80,6 +91,7 @@ mod loom_tests;
 
 #[cfg(not(all(test, loom)))]
 mod exports {
+    pub use crate::agent::{Agent, AgentStart, NamedAgent};
     pub use crate::application::{
         Application, ApplicationError, ApplicationInfo, ApplicationKind, ApplicationSpec,
         ApplicationStatus, Applications, ChangingApplication, EnsuringStarted, WhoseProcess,
@@ -89,6 +101,7 @@ mod exports {
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
     pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
+    pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{
         AnyMessage, Calls, Context, Down, Exit, GenServer, HandleCall, HandleCast, HandleContinue,
         HandleInfo, HandleRequest, InitStop, Named, NextCall, Recipient, ReplyTo, Requester,
@@ -118,6 +131,7 @@ mod exports {
     #[cfg(all(feature = "signals", unix))]
     pub use crate::system::SignalGuard;
     pub use crate::system::{Builder, Ended, Handle, ShuttingDown, System};
+    pub use crate::task::{Task, TaskContext, TaskError, TaskSupervisor, TaskSupervisorRef};
 }
 #[cfg(not(all(test, loom)))]
 pub use exports::*;
@@ -155,3 +169,15 @@ struct SysGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/gen_state_machine.md")]
 struct GenStateMachineGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/task.md")]
+struct TaskGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/agent.md")]
+struct AgentGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/gen_event.md")]
+struct GenEventGuide;

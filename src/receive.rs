@@ -644,11 +644,7 @@ where
     F: Future<Output = R> + 'static,
     R: IntoExit,
 {
-    let process = Running {
-        state: State::New(Some(run)),
-        message: PhantomData,
-    };
-    let mut unborn = conceive(core, options, ties, process)?;
+    let mut unborn = conceive_async(core, options, ties, run)?;
     if let Some(name) = name {
         if let Err(holder) = core.names.register(core, name, unborn.cell().pid()) {
             unborn.abandon();
@@ -658,6 +654,25 @@ where
     prepare(&mut unborn);
     // SAFETY: the process takes plain messages of that type.
     Ok(unsafe { Recipient::new(unborn.bear(), envelope::plain::<M>) })
+}
+
+/// Makes a process of an `async` closure, which does not run yet.
+pub(crate) fn conceive_async<M, F, R>(
+    core: &CoreRef,
+    options: &SpawnOptions,
+    ties: Ties,
+    run: impl FnOnce(Inbox<M>) -> F + 'static,
+) -> Result<Unborn, SpawnError>
+where
+    M: Send + 'static,
+    F: Future<Output = R> + 'static,
+    R: IntoExit,
+{
+    let process = Running {
+        state: State::New(Some(run)),
+        message: PhantomData,
+    };
+    conceive(core, options, ties, process)
 }
 
 /// Starts a process that receives by itself. The caller vouches for `Send`, unless it is local.

@@ -296,6 +296,11 @@ impl AnyMessage {
             .map_err(|message| AnyMessage(message, name))
     }
 
+    /// The message, if it is an `M`, by reference.
+    pub fn downcast_ref<M: 'static>(&self) -> Option<&M> {
+        self.0.downcast_ref()
+    }
+
     /// The name of its type, for logs.
     pub fn type_name(&self) -> &'static str {
         self.1

@@ -70,6 +70,7 @@ pub use self::inheritance::MailboxFate;
 pub use self::spec::{ChildKind, ChildSpec, Restart, Shutdown};
 pub use self::starter::{ChildPid, Starter};
 pub use self::strategy::{AutoShutdown, Strategy};
+pub(crate) use self::strategy::{Fate, Restarts, fate};
 pub use self::supervised::Supervised;
 
 use self::process::{Args, SupervisorProcess};
