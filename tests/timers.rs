@@ -276,8 +276,8 @@ fn a_timer_to_a_name_is_for_who_has_it_when_it_fires() {
     on_all(|system| {
         let (tell, told) = reports();
         let name = system.server::<Puppet>("late");
-        // Nobody has it yet, and nobody has it at all.
-        system.send_after(5 * MS, &name, Note(1));
+        // Nobody has it yet (on threads the time must do to start a server), and nobody has it at all.
+        system.send_after(1000 * MS, &name, Note(1));
         system.send_after(MS, &system.server::<Puppet>("nobody"), Note(2));
         let gone = puppet(system, Strings::new(&tell));
         system.send_after(MS, &gone, Note(3));
