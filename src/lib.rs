@@ -37,7 +37,7 @@
 //! | --- | --- |
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
-//! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
+//! | reach it | [`Named`], [`Supervised`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |

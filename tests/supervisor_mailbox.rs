@@ -44,6 +44,8 @@ struct Ask;
 /// Waits at the gate, then panics if told to.
 struct Hold(Gate, bool);
 struct Pause(Gate);
+#[derive(Clone)]
+struct Tick;
 struct Quit(ExitReason);
 struct Stay;
 
@@ -94,6 +96,15 @@ impl HandleCast<Entry> for Clerk {
 impl HandleInfo<Entry> for Clerk {
     async fn handle_info(&mut self, Entry(n): Entry, _: &mut Context<Self>) {
         self.report(Entered(self.0, n));
+    }
+}
+
+impl HandleInfo<Tick> for Clerk {
+    async fn handle_info(&mut self, _: Tick, _: &mut Context<Self>) {
+        // The first may have been in time for the one before.
+        if self.0 == 2 {
+            self.report(Noticed(self.0, "tick"));
+        }
     }
 }
 
@@ -739,6 +750,27 @@ fn of_several_processes_that_a_start_function_starts_only_the_child_leaves_mail(
         helper.expect(system, [Up(0), Up(1)]);
         office.expect_no_more();
         helper.expect_no_more();
+    });
+}
+
+#[test]
+fn a_timer_to_a_reference_to_a_child_reaches_whoever_runs_when_it_fires() {
+    on_all(|system| {
+        let office = Office::new();
+        let sup = one(system, office.clerk(MailboxFate::Drop));
+        let clerk: Supervised<Clerk> = sup.supervised("clerk").wait_timeout(DEADLINE).unwrap();
+        let pid = clerk.pid().unwrap();
+        system.exit(pid, ExitReason::Kill);
+        until(system, || clerk.pid().is_some_and(|new| new != pid));
+        system.send_after(Duration::from_millis(1), &clerk, Entry(1));
+        office.expect(system, [Up(0), Up(1), Entered(1, 1)]);
+        let timer = system.send_interval(Duration::from_millis(1), &clerk, Tick);
+        let pid = clerk.pid().unwrap();
+        system.exit(pid, ExitReason::Kill);
+        office.expect(system, std::iter::once(Up(2)));
+        office.expect(system, [Noticed(2, "tick"), Noticed(2, "tick")]);
+        system.cancel_timer(timer);
+        sup.stop(ExitReason::Normal).wait_timeout(DEADLINE).unwrap();
     });
 }
 
