@@ -592,7 +592,7 @@ fn what_a_process_sends_itself_and_never_takes_in_is_kept_in_order() {
 }
 
 #[test]
-fn a_process_that_receives_by_itself_keeps_what_it_has_not_taken_out() {
+fn what_a_selective_receive_had_passed_over_is_not_kept() {
     on_all(|system| {
         let (send, got) = reports();
         let send = Arc::new(Mutex::new(send));
@@ -615,7 +615,6 @@ fn a_process_that_receives_by_itself_keeps_what_it_has_not_taken_out() {
             }
         });
         let child = child.name("a").mailbox_fate(MailboxFate::Keep);
-        // Stopped, so that all is there before it takes anything out.
         let sup = one(system, child);
         let pid = system.whereis("a").unwrap();
         for n in [1, 2, 4, 5] {
