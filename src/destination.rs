@@ -24,7 +24,7 @@ mod sealed {
 pub(crate) use sealed::{Letter, Sealed};
 
 /// Somebody a message of type `M` can be sent to later: a [`ServerRef`], a [`Recipient`], a [`Pid`],
-/// or a [`Named`] server, whose name is looked up when the timer fires. Sealed.
+/// or a [`Named`] or [`Supervised`](crate::Supervised) server, looked up when the timer fires. Sealed.
 pub trait Destination<M>: Sealed<M> {}
 impl<M, D: Sealed<M>> Destination<M> for D {}
 

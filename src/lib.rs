@@ -41,7 +41,7 @@
 //! | keep a state without writing a server | [`Agent`] |
 //! | hand events to whoever wants them | [`GenEvent`], [`gen_event`] |
 //! | do one thing beside it, and wait for that | [`Task`], [`TaskSupervisor`], [`task`] |
-//! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
+//! | reach it | [`Named`], [`Supervised`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |

@@ -44,6 +44,8 @@ struct Ask;
 /// Waits at the gate, then panics if told to.
 struct Hold(Gate, bool);
 struct Pause(Gate);
+#[derive(Clone)]
+struct Tick;
 struct Quit(ExitReason);
 struct Stay;
 
@@ -94,6 +96,15 @@ impl HandleCast<Entry> for Clerk {
 impl HandleInfo<Entry> for Clerk {
     async fn handle_info(&mut self, Entry(n): Entry, _: &mut Context<Self>) {
         self.report(Entered(self.0, n));
+    }
+}
+
+impl HandleInfo<Tick> for Clerk {
+    async fn handle_info(&mut self, _: Tick, _: &mut Context<Self>) {
+        // The first may have been in time for the one before.
+        if self.0 == 2 {
+            self.report(Noticed(self.0, "tick"));
+        }
     }
 }
 
@@ -581,7 +592,7 @@ fn what_a_process_sends_itself_and_never_takes_in_is_kept_in_order() {
 }
 
 #[test]
-fn a_process_that_receives_by_itself_keeps_what_it_has_not_taken_out() {
+fn what_a_selective_receive_had_passed_over_is_not_kept() {
     on_all(|system| {
         let (send, got) = reports();
         let send = Arc::new(Mutex::new(send));
@@ -604,7 +615,6 @@ fn a_process_that_receives_by_itself_keeps_what_it_has_not_taken_out() {
             }
         });
         let child = child.name("a").mailbox_fate(MailboxFate::Keep);
-        // Stopped, so that all is there before it takes anything out.
         let sup = one(system, child);
         let pid = system.whereis("a").unwrap();
         for n in [1, 2, 4, 5] {
@@ -739,6 +749,27 @@ fn of_several_processes_that_a_start_function_starts_only_the_child_leaves_mail(
         helper.expect(system, [Up(0), Up(1)]);
         office.expect_no_more();
         helper.expect_no_more();
+    });
+}
+
+#[test]
+fn a_timer_to_a_reference_to_a_child_reaches_whoever_runs_when_it_fires() {
+    on_all(|system| {
+        let office = Office::new();
+        let sup = one(system, office.clerk(MailboxFate::Drop));
+        let clerk: Supervised<Clerk> = sup.supervised("clerk").wait_timeout(DEADLINE).unwrap();
+        let pid = clerk.pid().unwrap();
+        system.exit(pid, ExitReason::Kill);
+        until(system, || clerk.pid().is_some_and(|new| new != pid));
+        system.send_after(Duration::from_millis(1), &clerk, Entry(1));
+        office.expect(system, [Up(0), Up(1), Entered(1, 1)]);
+        let timer = system.send_interval(Duration::from_millis(1), &clerk, Tick);
+        let pid = clerk.pid().unwrap();
+        system.exit(pid, ExitReason::Kill);
+        office.expect(system, std::iter::once(Up(2)));
+        office.expect(system, [Noticed(2, "tick"), Noticed(2, "tick")]);
+        system.cancel_timer(timer);
+        sup.stop(ExitReason::Normal).wait_timeout(DEADLINE).unwrap();
     });
 }
 

@@ -72,7 +72,8 @@ pub(crate) struct Attempt {
     pub(crate) poke: Arc<super::process::Poke>,
     pub(crate) waker: Waker,
     pub(crate) started: Started,
-    pub(crate) inheritance: Inheritance,
+    /// `None`: no process of the child leaves anything.
+    pub(crate) inheritance: Option<Inheritance>,
     /// What it started and has ended already.
     pub(crate) ended: Vec<(Pid, ExitReason)>,
 }

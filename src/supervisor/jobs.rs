@@ -367,21 +367,21 @@ impl SupervisorProcess {
         let fate = child.spec.mailbox_fate.clone();
         let heirs = std::mem::take(&mut child.heirs);
         let plain = heirs.is_empty() && matches!(fate, MailboxFate::Drop);
-        let inheritance = Inheritance::new(&fate, heirs);
+        let inheritance = (!plain).then(|| Inheritance::new(&fate, heirs));
         let starter = Starter::new(cx, child.spec.options(), &started)
-            .with(&inheritance, child.place.below());
+            .at(child.place.clone(), inheritance.clone());
         // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
-        let future: Starting = if plain {
-            catch(|| child.spec.start(starter)).unwrap_or_else(|reason| {
+        let future: Starting = match inheritance.clone() {
+            None => catch(|| child.spec.start(starter)).unwrap_or_else(|reason| {
                 Box::pin(std::future::ready(Err(StartError::Init(reason))))
-            })
-        } else {
-            let (spec, inheritance) = (child.spec.clone(), inheritance.clone());
-            let core = cx.core().clone();
-            Box::pin(async move {
-                inheritance.settle(core, fate).await;
-                spec.start(starter).await
-            })
+            }),
+            Some(inheritance) => {
+                let (spec, core) = (child.spec.clone(), cx.core().clone());
+                Box::pin(async move {
+                    inheritance.settle(core, fate).await;
+                    spec.start(starter).await
+                })
+            }
         };
         let poke = Poke::new(cx, key);
         child.state = State::Starting(Attempt {
@@ -427,8 +427,8 @@ impl SupervisorProcess {
         match result {
             Ok(pid) => {
                 self.children.knows(pid, key);
-                // (`of` drops what is nobody's: user code.)
-                let heirs = attempt.inheritance.of(pid);
+                let inheritance = attempt.inheritance.as_ref();
+                let heirs = inheritance.map(|mail| mail.of(pid)).unwrap_or_default();
                 if let Some(child) = self.children.get_mut(key) {
                     child.state = State::Running(pid);
                     child.heirs = heirs;
@@ -443,12 +443,15 @@ impl SupervisorProcess {
                 Some(Outcome::Started(pid))
             }
             Err(StartError::Ignore) => {
-                attempt.inheritance.renounce();
+                if let Some(inheritance) = &attempt.inheritance {
+                    inheritance.renounce();
+                }
                 Some(Outcome::Ignored)
             }
             Err(error) => {
                 if let Some(child) = self.children.get_mut(key) {
-                    child.heirs = attempt.inheritance.all();
+                    let inheritance = attempt.inheritance.as_ref();
+                    child.heirs = inheritance.map(Inheritance::all).unwrap_or_default();
                 }
                 let left: Vec<Pid> = pids
                     .into_iter()

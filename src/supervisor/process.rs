@@ -213,7 +213,9 @@ pub(super) fn insist(
 pub(super) fn abandon(cx: &Cx, attempt: Attempt) -> Vec<Pid> {
     // A panic in there changes nothing.
     let _ = drop_quietly(attempt.future);
-    attempt.inheritance.renounce();
+    if let Some(inheritance) = attempt.inheritance {
+        inheritance.renounce();
+    }
     let mut pids = attempt.started.pids();
     pids.retain(|pid| cx.system().is_alive(*pid));
     pids

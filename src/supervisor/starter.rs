@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::inheritance::Inheritance;
-use super::supervised::Directory;
+use super::supervised::Place;
 use super::{Supervisor, SupervisorRef, SupervisorStart};
 use crate::error::StartError;
 use crate::gen_server::{self, GenServer, Recipient, ServerOptions, ServerRef, Start};
@@ -27,9 +27,9 @@ pub struct Starter {
     process: ProcessContext,
     options: ServerOptions,
     started: Started,
-    inheritance: Inheritance,
-    /// Where the children of the child are, if that is a supervisor.
-    below: Arc<Directory>,
+    inheritance: Option<Inheritance>,
+    /// The child's place in the tree.
+    place: Option<Arc<Place>>,
 }
 
 impl std::fmt::Debug for Starter {
@@ -66,15 +66,15 @@ impl Starter {
             process: ProcessContext::of(process.cell()),
             options: options.clone(),
             started: started.clone(),
-            inheritance: Inheritance::default(),
-            below: Arc::default(),
+            inheritance: None,
+            place: None,
         }
     }
 
-    /// With what earlier incarnations of the child left, and the place of the child's own children.
-    pub(crate) fn with(mut self, inheritance: &Inheritance, below: Arc<Directory>) -> Self {
-        self.inheritance = inheritance.clone();
-        self.below = below;
+    /// For a child with that place in the tree, with what its earlier incarnations left.
+    pub(crate) fn at(mut self, place: Arc<Place>, inheritance: Option<Inheritance>) -> Self {
+        self.inheritance = inheritance;
+        self.place = Some(place);
         self
     }
 
@@ -95,7 +95,7 @@ impl Starter {
 
     /// Starts a server with other options.
     pub fn start_link_with<S: GenServer>(&self, args: S::Args, options: ServerOptions) -> Start<S> {
-        let prepare = |unborn: &mut Unborn| self.inheritance.prepare(unborn);
+        let prepare = |unborn: &mut Unborn| self.prepare(unborn);
         let core = self.process.core();
         let start = gen_server::start_prepared(core, args, &options, LINK, prepare);
         self.note(start.pid());
@@ -110,7 +110,8 @@ impl Starter {
             None => supervisor,
         };
         let core = self.process.core();
-        let start = supervisor.launch(core, LINK, self.below.clone());
+        let below = self.place.as_ref().map(|place| place.below());
+        let start = supervisor.launch(core, LINK, below.unwrap_or_default());
         self.note(start.pid());
         start
     }
@@ -132,10 +133,16 @@ impl Starter {
     {
         let name = self.options.name.as_ref();
         let core = self.process.core();
-        let prepare = |unborn: &mut Unborn| self.inheritance.prepare(unborn);
+        let prepare = |unborn: &mut Unborn| self.prepare(unborn);
         let process = receive::spawn_named(core, &self.options.spawn, LINK, name, run, prepare)?;
         self.note(Some(process.pid()));
         Ok(process)
+    }
+
+    fn prepare(&self, unborn: &mut Unborn) {
+        if let Some(inheritance) = &self.inheritance {
+            inheritance.prepare(unborn);
+        }
     }
 
     fn note(&self, pid: Option<Pid>) {

@@ -323,6 +323,59 @@ mod tests {
     }
 
     #[test]
+    fn with_any_significant_the_first_end_shuts_down_and_with_never_none() {
+        for (lives, is_undecided) in [(false, false), (true, false), (false, true)] {
+            let others = Significant {
+                lives,
+                is_undecided,
+            };
+            assert_eq!(AutoShutdown::Never.decide(others), Ending::GoOn);
+            assert_eq!(
+                AutoShutdown::AnySignificant.decide(others),
+                Ending::ShutDown
+            );
+        }
+    }
+
+    #[test]
+    fn with_all_significant_one_that_lives_decides_and_one_that_is_undecided_delays() {
+        let decide = |lives, is_undecided| {
+            AutoShutdown::AllSignificant.decide(Significant {
+                lives,
+                is_undecided,
+            })
+        };
+        assert_eq!(decide(false, false), Ending::ShutDown);
+        assert_eq!(decide(false, true), Ending::Wait);
+        assert_eq!(decide(true, false), Ending::GoOn);
+        assert_eq!(decide(true, true), Ending::GoOn);
+    }
+
+    #[test]
+    fn restarts_made_count_under_other_limits_too() {
+        let mut restarts = three_in_five_seconds();
+        assert!((0..3).all(|_| restarts.record(SECOND)));
+        restarts.limit(4, 5 * SECOND);
+        assert!(restarts.record(SECOND));
+        restarts.limit(2, 5 * SECOND);
+        assert!(!restarts.record(SECOND));
+        restarts.limit(2, SECOND);
+        assert!(restarts.record(3 * SECOND));
+    }
+
+    #[test]
+    fn a_change_of_the_specs_waits_only_for_who_has_everything() {
+        let mut busy = Busy::default();
+        busy.take(&Scope::Child("a".into()));
+        assert!(busy.has_room_for(&Scope::Specs));
+        busy.take(&Scope::Specs);
+        assert!(busy.has_room_for(&Scope::Child("b".into())));
+        busy.release(&Scope::Child("a".into()));
+        busy.take(&Scope::All);
+        assert!(!busy.has_room_for(&Scope::Specs));
+    }
+
+    #[test]
     fn jobs_for_different_children_run_at_once_and_for_the_same_one_in_turn() {
         let (a, b) = (Scope::Child("a".into()), Scope::Child("b".into()));
         let mut busy = Busy::default();

@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::spec::ChildSpec;
+use crate::destination::{Letter, Sealed};
 use crate::error::{CallError, SendError};
 use crate::gen_server::{
     GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, cast_envelope, info_envelope,
@@ -22,6 +23,7 @@ use crate::process::deliver::undelivered;
 use crate::process::node::{Discard, Node};
 use crate::process::pid::Pid;
 use crate::sched::stats::Count;
+use crate::sched::timers::{Envelope, Target};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Release},
@@ -262,5 +264,28 @@ impl<S: GenServer> Supervised<S> {
         core.count(Count::Sent, 1);
         // SAFETY: a fresh envelope of ours.
         unsafe { undelivered(core, None, node, Discard::Dead) };
+    }
+}
+
+impl<S, M> Sealed<M> for Supervised<S>
+where
+    S: GenServer + HandleInfo<M>,
+    M: Send + 'static,
+{
+    fn letter(&self, _: &Handle, message: M) -> Letter {
+        let child = self.clone();
+        let resolve = move || child.resolve().map(|server| server.cell().clone());
+        // SAFETY: a fresh envelope; what the reference resolves to is checked to be an `S`.
+        Letter(unsafe {
+            Envelope::new(
+                Target::Resolve(Box::new(resolve)),
+                info_envelope::<S, M>(message),
+            )
+        })
+    }
+
+    fn is_gone(&self, _: &Handle) -> bool {
+        // Nobody may run for the length of a restart: the timer goes on.
+        false
     }
 }
