@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::task::{await_many, yield_many};
-use noex::{CallError, Inbox, Received, Recipient, Task, TaskContext, TaskError};
+use noex::{
+    CallError, Inbox, MailboxPolicy, Overflow, Received, Recipient, Task, TaskContext, TaskError,
+};
 use support::{DEADLINE, end_of, gate, next, on_all, quiet, reports, until};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -289,8 +291,10 @@ fn yield_many_tells_what_became_of_each_in_their_order() {
                 Task::async_nolink(&system, crash),
                 Task::async_nolink(&system, |_| async { 3 }),
             ];
-            // Both that end have ended; the first is waited for in vain.
-            let ends = yield_many(&mut tasks, Duration::from_millis(50)).await;
+            for task in &tasks[1..] {
+                end(&cx, task.pid().expect("a process")).await;
+            }
+            let ends = yield_many(&mut tasks, SHORT).await;
             open.open();
             (ends, yield_many(&mut tasks, LONG).await)
         });
@@ -740,5 +744,40 @@ fn a_handler_of_a_server_awaits_tasks() {
         let summer = system.start::<Summer>(()).wait().expect("a start");
         let sum = summer.call_with(Sum(10), DEADLINE).wait();
         assert_eq!(sum, Ok(Ok(45)));
+    });
+}
+
+#[test]
+fn a_server_dies_with_its_linked_task_whatever_its_mailbox() {
+    struct Owner(std::sync::mpsc::Sender<String>);
+    struct Await;
+    impl GenServer for Owner {
+        type Args = std::sync::mpsc::Sender<String>;
+        async fn init(tell: Self::Args, _: &mut Context<Self>) -> Result<Self, InitStop> {
+            Ok(Owner(tell))
+        }
+    }
+    impl HandleCall<Await> for Owner {
+        type Reply = ();
+        async fn handle_call(&mut self, _: Await, cx: &mut Context<Self>) {
+            let end = Task::async_link(cx, crash).await;
+            let _ = self.0.send(format!("{end:?}"));
+        }
+    }
+    on_all(|system| {
+        let bounded = MailboxPolicy::Bounded {
+            capacity: 1,
+            overflow: Overflow::Reject,
+        };
+        for mailbox in [MailboxPolicy::Unbounded, bounded] {
+            let (tell, told) = reports();
+            let options = ServerOptions::new().mailbox(mailbox);
+            let owner = system.start_with::<Owner>(tell, options).wait();
+            match owner.expect("a start").call_with(Await, DEADLINE).wait() {
+                Err(CallError::Exited(reason)) => assert!(is_panic(&reason)),
+                other => panic!("{other:?}"),
+            }
+            assert!(told.recv().is_err(), "it went on");
+        }
     });
 }

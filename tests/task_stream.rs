@@ -39,6 +39,14 @@ fn is_panic(end: &Result<u32, TaskError>) -> bool {
     matches!(end, Err(TaskError::Exited(ExitReason::Panic(panic))) if panic.message() == "as it should")
 }
 
+/// Where what is quick comes before a short time is over: on the virtual clock only.
+fn on_virtual(body: impl Fn(&System)) {
+    for seed in 0..100 {
+        let (system, _driver) = quiet().virtual_clock().auto_advance().seed(seed).manual();
+        body(&system);
+    }
+}
+
 /// How many run at once, and how many ever did.
 #[derive(Clone, Default)]
 struct Crowd(Arc<(AtomicUsize, AtomicUsize)>);
@@ -227,7 +235,7 @@ fn no_items_no_values() {
 
 #[test]
 fn a_task_that_takes_too_long_ends_the_stream_and_all_its_tasks() {
-    on_all(|system| {
+    on_virtual(|system| {
         let crowd = Crowd::default();
         let inside = crowd.clone();
         let ends = run(system, move |cx| async move {
@@ -260,7 +268,7 @@ fn a_task_that_takes_too_long_ends_the_stream_and_all_its_tasks() {
 
 #[test]
 fn a_task_that_takes_too_long_may_be_killed_alone() {
-    on_all(|system| {
+    on_virtual(|system| {
         for ordered in [true, false] {
             let mut ends = run(system, move |cx| async move {
                 let work = |n: u32, _: TaskContext| async move {
@@ -297,9 +305,8 @@ fn a_task_that_takes_too_long_may_be_killed_alone() {
 
 #[test]
 fn the_time_of_a_task_runs_from_its_own_start() {
-    for seed in 0..100 {
-        let (system, _driver) = quiet().virtual_clock().auto_advance().seed(seed).manual();
-        let all = Task::async_nolink(&system, |cx| async move {
+    on_virtual(|system| {
+        let all = Task::async_nolink(system, |cx| async move {
             let work = |n: u32, cx: TaskContext| async move {
                 cx.sleep(Duration::from_secs(4)).await;
                 n
@@ -310,7 +317,7 @@ fn the_time_of_a_task_runs_from_its_own_start() {
         });
         let values = all.wait_timeout(LONG);
         assert_eq!(values, Ok((0..4).map(Ok).collect::<Vec<_>>()));
-    }
+    });
 }
 
 #[test]
@@ -539,4 +546,24 @@ fn a_stream_after_the_systems_end_is_refused() {
     let mut stream = async_stream_nolink(&handle, 0..2u32, |n, _| async move { n });
     assert_eq!(stream.next_value().wait(), Some(Err(TaskError::Refused)));
     assert_eq!(stream.next_value().wait(), None);
+}
+
+#[test]
+fn tasks_that_never_end_are_given_up_in_either_way() {
+    on_all(|system| {
+        let (killed, ended) = run(system, |cx| async move {
+            let never = |_: u32, _: TaskContext| pending::<u32>();
+            let killed = async_stream(&cx, 0..4, never)
+                .max_concurrency(2)
+                .timeout(SHORT)
+                .on_timeout(OnTimeout::KillTask)
+                .collect()
+                .await;
+            let stream = async_stream_nolink(&cx.system(), 0..4, never);
+            let ended = stream.timeout(SHORT).collect().await;
+            (killed, ended)
+        });
+        assert_eq!(killed, vec![Err(TaskError::Timeout); 4]);
+        assert_eq!(ended, [Err(TaskError::Timeout)]);
+    });
 }

@@ -144,9 +144,9 @@ where
 /// keeps the values that came out of order until their turn; their tasks do not count any more.
 ///
 /// # Cancellation
-/// Dropped before its end, it kills the tasks that run. (If its owner dies, the tasks of a linked
-/// stream die of their links, and those of an unlinked one go on, as in Elixir. A linked stream that is
-/// dropped elsewhere than in its owner leaves its tasks alone.)
+/// Dropped before its end, by a panic too, it kills the tasks that run. (If an exit signal ends its
+/// owner, the tasks of a linked stream die of their links, and those of an unlinked one go on, as in
+/// Elixir. A linked stream that is dropped elsewhere than in its owner leaves its tasks alone.)
 #[must_use = "starts nothing until `next_value` is waited for"]
 pub struct AsyncStream<I: Iterator, R> {
     items: Option<I>,
