@@ -10,11 +10,12 @@
 //! 4. The body is dropped by the dying turn; what is freed later is memory without a body.
 
 use std::alloc::Layout;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::bounded::Bounded;
+use super::links::Links;
 use super::mailbox::{Mailbox, Stack};
 use super::node::{List, Node, Stage};
 use super::pid::{MonitorRef, Pid};
@@ -122,7 +123,7 @@ pub(crate) struct Own {
 /// The rarely used parts, allocated at the first use.
 pub(crate) struct Extra {
     pub(crate) parent: Option<Pid>,
-    pub(crate) links: BTreeSet<Pid>,
+    pub(crate) links: Links,
     /// Unlinked, and it is not known yet that the other end has heard so: the unlink's number.
     pub(crate) unlinking: BTreeMap<Pid, u64>,
     pub(crate) unlinks: u64,
@@ -165,7 +166,7 @@ impl Default for Extra {
     fn default() -> Self {
         Extra {
             parent: None,
-            links: BTreeSet::new(),
+            links: Links::default(),
             unlinking: BTreeMap::new(),
             unlinks: 0,
             watchers: BTreeMap::new(),

@@ -19,6 +19,10 @@ pub(crate) mod edge;
 pub(crate) mod envelope;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod info;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod line;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod links;
 pub(crate) mod mailbox;
 pub(crate) mod node;
 #[cfg(not(all(test, loom)))]
