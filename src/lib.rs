@@ -37,6 +37,8 @@
 //! | --- | --- |
 //! | write a server | [`GenServer`], [`HandleCall`], [`HandleCast`], [`Context`] |
 //! | keep it running | [`Supervisor`], [`ChildSpec`] |
+//! | keep many, that come and go | [`DynamicSupervisor`], [`Template`] |
+//! | split it by keys | [`PartitionSupervisor`], [`Partitions`] |
 //! | reach it | [`Named`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
@@ -45,6 +47,8 @@
 #[cfg(not(all(test, loom)))]
 mod destination;
 #[cfg(not(all(test, loom)))]
+mod dynamic_supervisor;
+#[cfg(not(all(test, loom)))]
 mod error;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
@@ -52,6 +56,8 @@ mod exit;
 mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod hooks;
+#[cfg(not(all(test, loom)))]
+mod partition_supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod process;
 #[cfg(not(all(test, loom)))]
@@ -74,6 +80,9 @@ mod loom_tests;
 #[cfg(not(all(test, loom)))]
 mod exports {
     pub use crate::destination::Destination;
+    pub use crate::dynamic_supervisor::{
+        DynamicChild, DynamicSupervisor, DynamicSupervisorRef, DynamicSupervisorStart, Template,
+    };
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
@@ -84,6 +93,10 @@ mod exports {
         Routes, Sending, ServerOptions, ServerRef, Start, StartMonitor, Stop, call_all,
     };
     pub use crate::hooks::{DeadLetter, Event};
+    pub use crate::partition_supervisor::{
+        Partition, PartitionLookup, PartitionSupervisor, PartitionSupervisorRef,
+        PartitionSupervisorStart, Partitions,
+    };
     pub use crate::process::bounded::{MailboxPolicy, Overflow};
     pub use crate::process::call::Call;
     pub use crate::process::cell::Priority;
@@ -109,9 +122,9 @@ pub use exports::*;
 #[cfg(not(all(test, loom)))]
 pub mod prelude {
     pub use crate::{
-        ChildSpec, Context, ExitReason, GenServer, HandleCall, HandleCast, HandleContinue,
-        HandleInfo, HandleRequest, InitStop, Named, Pid, Restart, ServerOptions, ServerRef,
-        Shutdown, Strategy, Supervisor, SupervisorRef, System,
+        ChildSpec, Context, DynamicSupervisor, DynamicSupervisorRef, ExitReason, GenServer,
+        HandleCall, HandleCast, HandleContinue, HandleInfo, HandleRequest, InitStop, Named, Pid,
+        Restart, ServerOptions, ServerRef, Shutdown, Strategy, Supervisor, SupervisorRef, System,
     };
 }
 
@@ -122,3 +135,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/supervisor.md")]
 struct SupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/dynamic_supervisor.md")]
+struct DynamicSupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/partition_supervisor.md")]
+struct PartitionSupervisorGuide;

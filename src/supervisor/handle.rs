@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::process::{
-    CountChildren, DeleteChild, RestartChild, StartChild, SupervisorProcess, TerminateChild,
-    WhichChildren,
+    CountChildren, DeleteChild, GetTag, RestartChild, StartChild, SupervisorProcess, Tag,
+    TerminateChild, WhichChildren,
 };
 use super::spec::{ChildKind, ChildSpec};
 use crate::error::{CallError, StartError};
@@ -108,6 +108,11 @@ impl SupervisorRef {
         self.ask(CountChildren)
     }
 
+    /// Asks it for its tag.
+    pub(crate) fn tag(&self) -> Call<Option<Tag>> {
+        self.server.call_with(GetTag, None)
+    }
+
     fn ask<M, R>(&self, message: M) -> ChildRequest<R>
     where
         M: Send + 'static,
@@ -140,6 +145,12 @@ impl Handle {
 #[derive(Debug)]
 pub struct ChildRequest<R> {
     call: Call<Result<R, ChildError>>,
+}
+
+impl<R> ChildRequest<R> {
+    pub(crate) fn new(call: Call<Result<R, ChildError>>) -> Self {
+        ChildRequest { call }
+    }
 }
 
 waits!(ChildRequest<R>, Result<R, ChildError>, |_: &mut ChildRequest<R>, answer| flatten(answer));
@@ -226,6 +237,9 @@ pub enum ChildError {
     /// The child is about to be restarted. OTP: `restarting`.
     #[error("the child is about to be restarted")]
     Restarting,
+    /// A dynamic supervisor has as many children as it may have. Elixir: `max_children`.
+    #[error("the supervisor has as many children as it may have")]
+    MaxChildren,
     /// The child did not start. OTP: `{error, Reason}`.
     #[error("the child did not start")]
     Start(#[from] StartError),

@@ -300,7 +300,7 @@ impl SupervisorProcess {
         // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
         let future = catch(|| child.spec.start(starter))
             .unwrap_or_else(|reason| Box::pin(std::future::ready(Err(StartError::Init(reason)))));
-        let poke = Poke::new(cx, key);
+        let poke = Poke::new(cx.this().recipient(), key);
         child.state = State::Starting(Attempt {
             future,
             waker: Waker::from(poke.clone()),

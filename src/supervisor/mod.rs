@@ -40,12 +40,12 @@
 //! - `which_children` lists in start order.
 
 mod children;
-mod handle;
+pub(crate) mod handle;
 mod jobs;
-mod process;
-mod spec;
-mod starter;
-mod strategy;
+pub(crate) mod process;
+pub(crate) mod spec;
+pub(crate) mod starter;
+pub(crate) mod strategy;
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub use self::spec::{ChildKind, ChildSpec, Restart, Shutdown};
 pub use self::starter::{ChildPid, Starter};
 pub use self::strategy::Strategy;
 
-use self::process::{Args, SupervisorProcess};
+use self::process::{Args, SupervisorProcess, Tag};
 use crate::gen_server::{self, ServerOptions};
 use crate::process::ask::question;
 use crate::process::call::Call;
@@ -129,6 +129,7 @@ pub struct Supervisor {
     period: Duration,
     children: Vec<ChildSpec>,
     name: Option<Arc<str>>,
+    tag: Option<Tag>,
 }
 
 impl Supervisor {
@@ -140,6 +141,7 @@ impl Supervisor {
             period: Duration::from_secs(5),
             children: Vec::new(),
             name: None,
+            tag: None,
         }
     }
 
@@ -175,6 +177,12 @@ impl Supervisor {
         self
     }
 
+    /// What whoever finds the supervisor by its name is given.
+    pub(crate) fn tag(mut self, tag: Tag) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
     /// Starts it. From outside any process it is a child of the system's root: stopped in order at
     /// shutdown.
     pub fn start(self, system: &Handle) -> SupervisorStart {
@@ -198,6 +206,7 @@ impl Supervisor {
             intensity: self.intensity,
             period: self.period,
             children: self.children,
+            tag: self.tag,
             started,
         };
         let options = match self.name {

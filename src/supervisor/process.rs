@@ -22,6 +22,7 @@
 //! 3. Once the supervisor is about to end (`ending`) no job begins or goes on; `terminate` stops
 //!    whatever there is.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::mem::replace;
@@ -41,7 +42,7 @@ use crate::gen_server::{
     ReplyTo,
 };
 use crate::process::ask::Answer;
-use crate::process::context::{Monitor, Sleep};
+use crate::process::context::{Monitor, ProcessContext, Sleep};
 use crate::process::pid::Pid;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering::AcqRel};
@@ -52,18 +53,22 @@ pub(crate) struct RestartChild(pub(crate) Arc<str>);
 pub(crate) struct DeleteChild(pub(crate) Arc<str>);
 pub(crate) struct WhichChildren;
 pub(crate) struct CountChildren;
+pub(crate) struct GetTag;
+
+/// What a supervisor was made for, if it is a part of something else.
+pub(crate) type Tag = Arc<dyn Any + Send + Sync>;
 
 /// Starts the children a supervisor was built with.
 struct Boot(Vec<ChildSpec>);
 
 /// The attempt to start that child can go on. (An attempt that is over may leave one behind, which
 /// polls the next once too often.)
-pub(crate) struct Polled(pub(super) Key);
+pub(crate) struct Polled(pub(crate) Key);
 
 /// The stopping of that number has taken long enough.
 pub(crate) struct Deadline {
-    pub(super) key: Key,
-    pub(super) number: u64,
+    pub(crate) key: Key,
+    pub(crate) number: u64,
 }
 
 /// The waker of an attempt: sends [`Polled`], one at a time.
@@ -74,16 +79,17 @@ pub(crate) struct Poke {
 }
 
 impl Poke {
-    pub(super) fn new(cx: &Cx, key: Key) -> Arc<Self> {
+    /// `supervisor` polls the attempt of that number when it is told so.
+    pub(crate) fn new(supervisor: Recipient<Polled>, key: Key) -> Arc<Self> {
         Arc::new(Poke {
-            supervisor: cx.this().recipient(),
+            supervisor,
             key,
             sent: AtomicBool::new(false),
         })
     }
 
     /// The attempt is about to be polled; a wake-up from now on sends another message.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         // AcqRel: see `wake_by_ref`.
         self.sent.swap(false, AcqRel);
     }
@@ -109,6 +115,7 @@ pub(crate) struct Args {
     pub(crate) intensity: u32,
     pub(crate) period: Duration,
     pub(crate) children: Vec<ChildSpec>,
+    pub(crate) tag: Option<Tag>,
     pub(crate) started: Answer<()>,
 }
 
@@ -124,12 +131,13 @@ pub(crate) struct SupervisorProcess {
     /// Answered when all children have been started; if that fails, by the process's end.
     pub(super) started: Option<Answer<()>>,
     pub(super) ending: bool,
+    tag: Option<Tag>,
 }
 
 pub(super) type Cx = Context<SupervisorProcess>;
 
 /// Tells processes to stop. When to kill them, if at all.
-pub(super) fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> Option<Duration> {
+pub(crate) fn tell(cx: &ProcessContext, pids: &[Pid], how: Shutdown) -> Option<Duration> {
     for pid in pids {
         match how {
             Shutdown::BrutalKill => cx.exit(*pid, ExitReason::Kill),
@@ -197,6 +205,7 @@ impl GenServer for SupervisorProcess {
             next: 0,
             started: Some(args.started),
             ending: false,
+            tag: args.tag,
         })
     }
 
@@ -362,5 +371,13 @@ impl HandleRequest<CountChildren> for SupervisorProcess {
 
     async fn handle_request(&mut self, _: CountChildren, reply: ReplyTo<Self::Reply>, _: &mut Cx) {
         reply.reply(Ok(self.children.count()));
+    }
+}
+
+impl HandleRequest<GetTag> for SupervisorProcess {
+    type Reply = Option<Tag>;
+
+    async fn handle_request(&mut self, _: GetTag, reply: ReplyTo<Self::Reply>, _: &mut Cx) {
+        reply.reply(self.tag.clone());
     }
 }

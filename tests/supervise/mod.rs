@@ -1,4 +1,5 @@
 //! Servers to supervise, and the systems to do it on.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -72,6 +73,16 @@ impl Drop for Probe {
 }
 
 impl ProbeArgs {
+    /// As this one, but it behaves otherwise, and its inits are counted from 0.
+    pub(crate) fn behaving(self, conduct: Conduct) -> Self {
+        let inits = Arc::default();
+        ProbeArgs {
+            conduct,
+            inits,
+            ..self
+        }
+    }
+
     fn note(&self, note: Note) {
         // A test that is over listens no more.
         let _ = self.notes.lock().unwrap().send(note);
@@ -197,6 +208,12 @@ impl Life {
         }
     }
 
+    /// What comes next.
+    #[track_caller]
+    pub(crate) fn next(&self, world: &World) -> Note {
+        world.next(&self.notes)
+    }
+
     /// How many probes there are.
     pub(crate) fn living(&self) -> usize {
         self.living.load(SeqCst)
@@ -214,6 +231,14 @@ impl World {
         let builder = System::builder().on_event(|_| {}).schedulers(schedulers);
         World {
             system: builder.build().unwrap(),
+            driver: None,
+        }
+    }
+
+    /// A system on threads, with hooks of the test's own.
+    pub(crate) fn of(system: System) -> Self {
+        World {
+            system,
             driver: None,
         }
     }
