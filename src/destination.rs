@@ -1,6 +1,7 @@
 //! Where a timer's message can go.
 
 use crate::gen_server::{GenServer, HandleInfo, Named, Recipient, ServerRef, info_envelope};
+use crate::partition_supervisor::Partition;
 use crate::process::cell::CellRef;
 use crate::process::pid::Pid;
 use crate::sched::timers::{Envelope, Target};
@@ -24,7 +25,8 @@ mod sealed {
 pub(crate) use sealed::{Letter, Sealed};
 
 /// Somebody a message of type `M` can be sent to later: a [`ServerRef`], a [`Recipient`], a [`Pid`],
-/// or a [`Named`] or [`Supervised`](crate::Supervised) server, looked up when the timer fires. Sealed.
+/// a [`Named`] or [`Supervised`](crate::Supervised) server, or one that has a [`Partition`]: those are looked
+/// up when the timer fires. Sealed.
 pub trait Destination<M>: Sealed<M> {}
 impl<M, D: Sealed<M>> Destination<M> for D {}
 
@@ -95,6 +97,30 @@ where
 
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may have the name for the length of a restart: the timer goes on.
+        false
+    }
+}
+
+impl<S, M> Sealed<M> for Partition<S>
+where
+    S: GenServer + HandleInfo<M>,
+    M: Send + 'static,
+{
+    fn letter(&self, _: &Handle, message: M) -> Letter {
+        let partition = self.clone();
+        let resolve =
+            move || -> Option<CellRef> { partition.resolve().map(|server| server.cell().clone()) };
+        // SAFETY: a fresh envelope; what a partition of `S` resolves to is an `S`.
+        Letter(unsafe {
+            Envelope::new(
+                Target::Resolve(Box::new(resolve)),
+                info_envelope::<S, M>(message),
+            )
+        })
+    }
+
+    fn is_gone(&self, _: &Handle) -> bool {
+        // Nobody may have the partition for the length of a restart: the timer goes on.
         false
     }
 }

@@ -41,6 +41,8 @@
 //! | keep a state without writing a server | [`Agent`] |
 //! | hand events to whoever wants them | [`GenEvent`], [`gen_event`] |
 //! | do one thing beside it, and wait for that | [`Task`], [`TaskSupervisor`], [`task`] |
+//! | keep many, that come and go | [`DynamicSupervisor`], [`Template`] |
+//! | split it by keys | [`PartitionSupervisor`], [`Partitions`] |
 //! | reach it | [`Named`], [`Supervised`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
@@ -53,6 +55,8 @@ mod application;
 #[cfg(not(all(test, loom)))]
 mod destination;
 #[cfg(not(all(test, loom)))]
+mod dynamic_supervisor;
+#[cfg(not(all(test, loom)))]
 mod error;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
@@ -64,6 +68,8 @@ mod gen_server;
 mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
 mod hooks;
+#[cfg(not(all(test, loom)))]
+mod partition_supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod process;
 #[cfg(not(all(test, loom)))]
@@ -97,6 +103,9 @@ mod exports {
         ApplicationStatus, Applications, ChangingApplication, EnsuringStarted, WhoseProcess,
     };
     pub use crate::destination::Destination;
+    pub use crate::dynamic_supervisor::{
+        DynamicChild, DynamicSupervisor, DynamicSupervisorRef, DynamicSupervisorStart, Template,
+    };
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
@@ -112,6 +121,10 @@ mod exports {
         Transition, Transitions,
     };
     pub use crate::hooks::{DeadLetter, Event};
+    pub use crate::partition_supervisor::{
+        Partition, PartitionLookup, PartitionSupervisor, PartitionSupervisorRef,
+        PartitionSupervisorStart, Partitions,
+    };
     pub use crate::process::bounded::{MailboxPolicy, Overflow};
     pub use crate::process::call::Call;
     pub use crate::process::cell::Priority;
@@ -140,9 +153,9 @@ pub use exports::*;
 #[cfg(not(all(test, loom)))]
 pub mod prelude {
     pub use crate::{
-        ChildSpec, Context, ExitReason, GenServer, HandleCall, HandleCast, HandleContinue,
-        HandleInfo, HandleRequest, InitStop, Named, Pid, Restart, ServerOptions, ServerRef,
-        Shutdown, Strategy, Supervisor, SupervisorRef, System,
+        ChildSpec, Context, DynamicSupervisor, DynamicSupervisorRef, ExitReason, GenServer,
+        HandleCall, HandleCast, HandleContinue, HandleInfo, HandleRequest, InitStop, Named, Pid,
+        Restart, ServerOptions, ServerRef, Shutdown, Strategy, Supervisor, SupervisorRef, System,
     };
 }
 
@@ -181,3 +194,11 @@ struct AgentGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/gen_event.md")]
 struct GenEventGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/dynamic_supervisor.md")]
+struct DynamicSupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/partition_supervisor.md")]
+struct PartitionSupervisorGuide;

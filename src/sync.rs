@@ -25,6 +25,8 @@ pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(not(all(test, loom)))]
 pub(crate) use plain::{CachePadded, UnsafeCell, zeroed_slice};
 #[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::OnceLock;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::*;
 }

@@ -9,6 +9,7 @@
 //! repetition is a process of its own, as for the peers, and is warmed up as they are. What is guarded: the ratios in
 //! `docs/design/performance.md`, which come from `benches/compare` (peers interleaved, one run).
 
+mod dynamic;
 mod messages;
 mod processes;
 mod services;
@@ -32,6 +33,10 @@ const WORKLOADS: &[Workload] = &[
     ("spawn:server", processes::spawn_server),
     ("spawn_keep", processes::spawn_keep),
     ("spawn_keep:server", processes::spawn_keep_server),
+    ("dynamic_start", dynamic::dynamic_start),
+    ("dynamic_start:one", dynamic::dynamic_start_one),
+    ("dynamic_start:spec", dynamic::dynamic_start_spec),
+    ("dynamic_start:permanent", dynamic::dynamic_start_permanent),
     ("supervise", services::supervise),
     ("supervise:err", services::supervise_err),
     ("registry_lookup", services::registry_lookup),

@@ -10,12 +10,13 @@
 //! 4. The body is dropped by the dying turn; what is freed later is memory without a body.
 
 use std::alloc::Layout;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::bounded::Bounded;
 use super::estate::Estate;
+use super::links::Links;
 use super::mailbox::{Mailbox, Stack};
 use super::node::{List, Node, Stage};
 use super::pid::{MonitorRef, Pid};
@@ -124,7 +125,7 @@ pub(crate) struct Own {
 #[derive(Default)]
 pub(crate) struct Extra {
     pub(crate) parent: Option<Pid>,
-    pub(crate) links: BTreeSet<Pid>,
+    pub(crate) links: Links,
     /// Unlinked, and it is not known yet that the other end has heard so: the unlink's number.
     pub(crate) unlinking: BTreeMap<Pid, u64>,
     pub(crate) unlinks: u64,

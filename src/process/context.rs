@@ -116,7 +116,7 @@ impl ProcessContext {
 
     /// The parent, the parent's parent, and so on. OTP: `$ancestors`.
     pub fn ancestors(&self) -> Vec<Pid> {
-        self.extra().initial.ancestors.clone()
+        self.extra().initial.ancestors.iter().collect()
     }
 
     /// Links this process and `pid`: when one exits, the other gets an exit signal. Linking twice, or
@@ -166,7 +166,7 @@ impl ProcessContext {
 
     /// The processes that are linked to this one.
     pub(crate) fn linked(&self) -> Vec<Pid> {
-        self.extra().links.iter().copied().collect()
+        self.extra().links.iter().collect()
     }
 
     /// As [`unlink`](Self::unlink), and removes a trapped exit of `pid` from the mailbox.

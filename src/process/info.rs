@@ -1,6 +1,7 @@
 //! What can be asked about a process. OTP: `erlang:process_info/1`.
 
 use super::cell::{Cell, Priority};
+use super::line::Line;
 use super::pid::Pid;
 
 /// A process's state as seen by itself when the question reached it, ahead of its queued messages.
@@ -33,10 +34,25 @@ pub struct ProcessInfo {
 }
 
 /// What a process remembers of its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Initial {
     /// Parent first, then the parent's parent, as `proc_lib` keeps them.
-    pub(crate) ancestors: Vec<Pid>,
+    pub(crate) ancestors: Line,
+    /// The ancestors of its children, once there have been any.
+    line: Line,
+}
+
+impl Initial {
+    /// What a child of this process, whose pid is given, remembers.
+    pub(crate) fn of_child(&mut self, pid: Pid) -> Self {
+        if self.line.is_empty() {
+            self.line = Line::of(pid, self.ancestors.clone());
+        }
+        Initial {
+            ancestors: self.line.clone(),
+            line: Line::default(),
+        }
+    }
 }
 
 /// # Safety
@@ -61,10 +77,10 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     };
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
-        info.ancestors = extra.initial.ancestors.clone();
+        info.ancestors = extra.initial.ancestors.iter().collect();
         info.message_queue_len += extra.passed_over;
         info.message_queue_len += extra.sys.as_ref().map_or(0, |sys| sys.aside.len());
-        info.links = extra.links.iter().copied().collect();
+        info.links = extra.links.iter().collect();
         info.monitors = extra.monitoring.values().copied().collect();
         info.monitored_by = extra
             .watchers

@@ -21,6 +21,10 @@ pub(crate) mod envelope;
 pub(crate) mod estate;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod info;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod line;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod links;
 pub(crate) mod mailbox;
 pub(crate) mod node;
 #[cfg(not(all(test, loom)))]

@@ -2,7 +2,6 @@
 
 use super::bounded::{Bounded, MailboxPolicy};
 use super::cell::{Cell, CellRef, CellVtable, Extra, Fixed, Priority};
-use super::info::Initial;
 use super::node::Node;
 use super::pid::MonitorRef;
 use super::signal::Watcher;
@@ -122,9 +121,7 @@ pub(crate) unsafe fn make<B>(
             unsafe { (parent.as_ref().pid(), parent.as_ref().own().extra()) };
         let extra: &mut Extra = own.extra();
         if ties.link {
-            let mut ancestors = vec![parent_pid];
-            ancestors.extend_from_slice(&parent.initial.ancestors);
-            extra.initial = Initial { ancestors };
+            extra.initial = parent.initial.of_child(parent_pid);
             extra.parent = Some(parent_pid);
             extra.links.insert(parent_pid);
             parent.links.insert(pid);

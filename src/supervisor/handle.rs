@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Supervisor;
 use super::process::{
-    Change, CountChildren, DeleteChild, Locate, RestartChild, StartChild, SupervisorProcess,
-    TerminateChild, WhichChildren,
+    Change, CountChildren, DeleteChild, GetTag, Locate, RestartChild, StartChild,
+    SupervisorProcess, Tag, TerminateChild, WhichChildren,
 };
 use super::spec::{ChildKind, ChildSpec};
 use super::supervised::Supervised;
@@ -146,6 +146,11 @@ impl SupervisorRef {
         self.ask(Change(to))
     }
 
+    /// Asks it for its tag.
+    pub(crate) fn tag(&self) -> Call<Option<Tag>> {
+        self.server.call_with(GetTag, None)
+    }
+
     fn ask<M, R>(&self, message: M) -> ChildRequest<R>
     where
         M: Send + 'static,
@@ -178,6 +183,12 @@ impl Handle {
 #[derive(Debug)]
 pub struct ChildRequest<R> {
     call: Call<Result<R, ChildError>>,
+}
+
+impl<R> ChildRequest<R> {
+    pub(crate) fn new(call: Call<Result<R, ChildError>>) -> Self {
+        ChildRequest { call }
+    }
 }
 
 waits!(ChildRequest<R>, Result<R, ChildError>, |_: &mut ChildRequest<R>, answer| flatten(answer));
@@ -264,6 +275,9 @@ pub enum ChildError {
     /// The child is about to be restarted. OTP: `restarting`.
     #[error("the child is about to be restarted")]
     Restarting,
+    /// A dynamic supervisor has as many children as it may have. Elixir: `max_children`.
+    #[error("the supervisor has as many children as it may have")]
+    MaxChildren,
     /// The child did not start. OTP: `{error, Reason}`.
     #[error("the child did not start")]
     Start(#[from] StartError),

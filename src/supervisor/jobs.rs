@@ -383,7 +383,7 @@ impl SupervisorProcess {
                 })
             }
         };
-        let poke = Poke::new(cx, key);
+        let poke = Poke::new(cx.this().recipient(), key);
         child.state = State::Starting(Attempt {
             future,
             waker: Waker::from(poke.clone()),

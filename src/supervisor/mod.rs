@@ -50,13 +50,13 @@
 
 mod backoff;
 mod children;
-mod handle;
+pub(crate) mod handle;
 mod inheritance;
 mod jobs;
-mod process;
-mod spec;
-mod starter;
-mod strategy;
+pub(crate) mod process;
+pub(crate) mod spec;
+pub(crate) mod starter;
+pub(crate) mod strategy;
 mod supervised;
 mod waits;
 
@@ -73,7 +73,7 @@ pub use self::strategy::{AutoShutdown, Strategy};
 pub(crate) use self::strategy::{Fate, Restarts, fate};
 pub use self::supervised::Supervised;
 
-use self::process::{Args, SupervisorProcess};
+use self::process::{Args, SupervisorProcess, Tag};
 use self::supervised::Directory;
 use crate::gen_server::{self, ServerOptions};
 use crate::process::ask::question;
@@ -152,6 +152,7 @@ pub struct Supervisor {
     backoff: Option<Backoff>,
     children: Vec<ChildSpec>,
     name: Option<Arc<str>>,
+    tag: Option<Tag>,
 }
 
 impl Supervisor {
@@ -165,6 +166,7 @@ impl Supervisor {
             backoff: None,
             children: Vec::new(),
             name: None,
+            tag: None,
         }
     }
 
@@ -211,6 +213,12 @@ impl Supervisor {
     /// Registers the supervisor under `name`. Default: none.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// What whoever finds the supervisor by its name is given.
+    pub(crate) fn tag(mut self, tag: Tag) -> Self {
+        self.tag = Some(tag);
         self
     }
 

@@ -26,6 +26,7 @@
 //! 3. Once the supervisor is about to end (`ending`) no job begins or goes on; `terminate` stops
 //!    whatever there is.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -50,7 +51,7 @@ use crate::gen_server::{
 };
 use crate::hooks::Event;
 use crate::process::ask::Answer;
-use crate::process::context::{Monitor, Sleep};
+use crate::process::context::{Monitor, ProcessContext, Sleep};
 use crate::process::pid::Pid;
 use crate::sched::rng::Rng;
 use crate::sync::Arc;
@@ -73,6 +74,11 @@ impl<S> Locate<S> {
     }
 }
 
+pub(crate) struct GetTag;
+
+/// What a supervisor was made for, if it is a part of something else.
+pub(crate) type Tag = Arc<dyn Any + Send + Sync>;
+
 /// Starts the children a supervisor was built with.
 struct Boot(Vec<ChildSpec>);
 
@@ -81,15 +87,15 @@ pub(crate) struct Resume(pub(super) u64);
 
 /// The attempt to start that child can go on. (An attempt that is over may leave one behind, which
 /// polls the next once too often.)
-pub(crate) struct Polled(pub(super) Key);
+pub(crate) struct Polled(pub(crate) Key);
 
 /// How long a child that was killed may take to end before it counts as stuck.
 pub(super) const STUCK: Duration = Duration::from_secs(1);
 
 /// The stopping of that number has taken long enough.
 pub(crate) struct Deadline {
-    pub(super) key: Key,
-    pub(super) number: u64,
+    pub(crate) key: Key,
+    pub(crate) number: u64,
 }
 
 /// The waker of an attempt: sends [`Polled`], one at a time.
@@ -100,16 +106,17 @@ pub(crate) struct Poke {
 }
 
 impl Poke {
-    pub(super) fn new(cx: &Cx, key: Key) -> Arc<Self> {
+    /// `supervisor` polls the attempt of that number when it is told so.
+    pub(crate) fn new(supervisor: Recipient<Polled>, key: Key) -> Arc<Self> {
         Arc::new(Poke {
-            supervisor: cx.this().recipient(),
+            supervisor,
             key,
             sent: AtomicBool::new(false),
         })
     }
 
     /// The attempt is about to be polled; a wake-up from now on sends another message.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         // AcqRel: see `wake_by_ref`.
         self.sent.swap(false, AcqRel);
     }
@@ -154,6 +161,7 @@ pub(crate) struct SupervisorProcess {
     /// Answered when all children have been started; if that fails, by the process's end.
     pub(super) started: Option<Answer<()>>,
     pub(super) ending: bool,
+    tag: Option<Tag>,
 }
 
 pub(super) type Cx = Context<SupervisorProcess>;
@@ -172,7 +180,7 @@ fn chance(cx: &Cx) -> Rng {
 }
 
 /// Tells processes to stop. What that was, and after what time to do more, if at all.
-pub(super) fn tell(cx: &Cx, pids: &[Pid], how: Shutdown) -> (Force, Option<Duration>) {
+pub(crate) fn tell(cx: &ProcessContext, pids: &[Pid], how: Shutdown) -> (Force, Option<Duration>) {
     for pid in pids {
         match how {
             Shutdown::BrutalKill => cx.exit(*pid, ExitReason::Kill),
@@ -274,6 +282,7 @@ impl GenServer for SupervisorProcess {
             next: 0,
             started: Some(args.started),
             ending: false,
+            tag: supervisor.tag,
         })
     }
 
@@ -493,5 +502,13 @@ impl<S: GenServer> HandleRequest<Locate<S>> for SupervisorProcess {
         } else {
             Ok(reference)
         });
+    }
+}
+
+impl HandleRequest<GetTag> for SupervisorProcess {
+    type Reply = Option<Tag>;
+
+    async fn handle_request(&mut self, _: GetTag, reply: ReplyTo<Self::Reply>, _: &mut Cx) {
+        reply.reply(self.tag.clone());
     }
 }

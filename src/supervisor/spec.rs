@@ -66,8 +66,18 @@ pub enum ChildKind {
     Supervisor,
 }
 
+impl ChildKind {
+    /// How such a child is stopped unless its spec says otherwise.
+    pub(crate) fn shutdown(self) -> Shutdown {
+        match self {
+            ChildKind::Worker => Shutdown::Timeout(Duration::from_secs(5)),
+            ChildKind::Supervisor => Shutdown::Infinity,
+        }
+    }
+}
+
 pub(crate) type Starting = Pin<Box<dyn Future<Output = Result<Pid, StartError>> + Send>>;
-type StartFn = dyn Fn(Starter) -> Starting + Send + Sync;
+pub(crate) type StartFn = dyn Fn(Starter) -> Starting + Send + Sync;
 
 /// A child as its supervisor knows it: data, and a function that starts it, used again for every
 /// restart. OTP: `child_spec()`.
@@ -98,6 +108,8 @@ pub struct ChildSpec {
     pub(crate) significant: bool,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) mailbox_fate: MailboxFate,
+    /// What [`restart`](Self::restart) was told, if it was.
+    pub(crate) chosen_restart: Option<Restart>,
     shutdown: Option<Shutdown>,
     options: ServerOptions,
     start: Arc<StartFn>,
@@ -119,7 +131,7 @@ impl fmt::Debug for ChildSpec {
 }
 
 impl ChildSpec {
-    fn new(id: impl Into<Arc<str>>, kind: ChildKind, start: Arc<StartFn>) -> Self {
+    pub(crate) fn new(id: impl Into<Arc<str>>, kind: ChildKind, start: Arc<StartFn>) -> Self {
         ChildSpec {
             id: id.into(),
             kind,
@@ -127,6 +139,7 @@ impl ChildSpec {
             significant: false,
             backoff: None,
             mailbox_fate: MailboxFate::default(),
+            chosen_restart: None,
             shutdown: None,
             options: ServerOptions::new(),
             start,
@@ -218,9 +231,11 @@ impl ChildSpec {
         self
     }
 
-    /// When it is restarted. Default: [`Restart::Permanent`].
+    /// When it is restarted. Default: [`Restart::Permanent`]; under a
+    /// [`DynamicSupervisor`](crate::DynamicSupervisor): [`Restart::Temporary`].
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
+        self.chosen_restart = Some(restart);
         self
     }
 
@@ -284,11 +299,18 @@ impl ChildSpec {
         self.kind
     }
 
+    /// When it is restarted under a supervisor whose default that is.
+    pub(crate) fn restart_or(&self, default: Restart) -> Restart {
+        self.chosen_restart.unwrap_or(default)
+    }
+
     pub(crate) fn shutdown_mode(&self) -> Shutdown {
-        self.shutdown.unwrap_or(match self.kind {
-            ChildKind::Worker => Shutdown::Timeout(Duration::from_secs(5)),
-            ChildKind::Supervisor => Shutdown::Infinity,
-        })
+        self.shutdown.unwrap_or(self.kind.shutdown())
+    }
+
+    pub(crate) fn with_options(mut self, options: ServerOptions) -> Self {
+        self.options = options;
+        self
     }
 
     pub(crate) fn options(&self) -> &ServerOptions {

@@ -50,6 +50,11 @@ impl Started {
         self.0.lock().push(pid);
     }
 
+    /// Calls `look`, which must not start anything, with each.
+    pub(crate) fn each(&self, look: impl FnMut(Pid)) {
+        self.0.lock().iter().copied().for_each(look);
+    }
+
     pub(crate) fn pids(&self) -> Vec<Pid> {
         self.0.lock().clone()
     }
@@ -145,7 +150,11 @@ impl Starter {
         }
     }
 
-    fn note(&self, pid: Option<Pid>) {
+    pub(crate) fn process(&self) -> &ProcessContext {
+        &self.process
+    }
+
+    pub(crate) fn note(&self, pid: Option<Pid>) {
         if let Some(pid) = pid {
             self.started.add(pid);
         }

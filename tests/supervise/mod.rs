@@ -73,6 +73,16 @@ impl Drop for Probe {
 }
 
 impl ProbeArgs {
+    /// As this one, but it behaves otherwise, and its inits are counted from 0.
+    pub(crate) fn behaving(self, conduct: Conduct) -> Self {
+        let inits = Arc::default();
+        ProbeArgs {
+            conduct,
+            inits,
+            ..self
+        }
+    }
+
     fn note(&self, note: Note) {
         // A test that is over listens no more.
         let _ = self.notes.lock().unwrap().send(note);
@@ -198,6 +208,12 @@ impl Life {
         }
     }
 
+    /// What comes next.
+    #[track_caller]
+    pub(crate) fn next(&self, world: &World) -> Note {
+        world.next(&self.notes)
+    }
+
     /// How many probes there are.
     pub(crate) fn living(&self) -> usize {
         self.living.load(SeqCst)
@@ -215,6 +231,14 @@ impl World {
         let builder = System::builder().on_event(|_| {}).schedulers(schedulers);
         World {
             system: builder.build().unwrap(),
+            driver: None,
+        }
+    }
+
+    /// A system on threads, with hooks of the test's own.
+    pub(crate) fn of(system: System) -> Self {
+        World {
+            system,
             driver: None,
         }
     }

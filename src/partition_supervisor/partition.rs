@@ -1,0 +1,117 @@
+//! A server by the partition it has.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::route::Route;
+use super::table::Partitions;
+use crate::error::{CallError, SendError};
+use crate::gen_server::{GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef};
+use crate::process::call::{Call, DEFAULT_TIMEOUT};
+
+/// The server that has a partition: each send looks up which one lives then. As
+/// [`Named`](crate::Named), by key instead of name; made by [`Partitions::server`].
+pub struct Partition<S> {
+    partitions: Partitions<ServerRef<S>>,
+    route: Route,
+}
+
+impl<S> Clone for Partition<S> {
+    fn clone(&self) -> Self {
+        Partition {
+            partitions: self.partitions.clone(),
+            route: self.route,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Partition<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Partition").field(&self.index()).finish()
+    }
+}
+
+impl<S> Partition<S> {
+    pub(super) fn new(partitions: Partitions<ServerRef<S>>, route: Route) -> Self {
+        Partition { partitions, route }
+    }
+
+    /// Which partition, counted from 0. `None`: the supervisor has not been started.
+    pub fn index(&self) -> Option<usize> {
+        match self.partitions.count() {
+            0 => None,
+            partitions => Some(self.route.pick(partitions)),
+        }
+    }
+}
+
+impl<S: GenServer> Partition<S> {
+    /// The live server that has the partition now. `None`: it is being restarted, or not started yet.
+    pub fn resolve(&self) -> Option<ServerRef<S>> {
+        self.latest().filter(ServerRef::is_alive)
+    }
+
+    fn latest(&self) -> Option<ServerRef<S>> {
+        self.partitions
+            .latest(self.index()?)
+            .map(|(_, server)| server)
+    }
+
+    /// As [`ServerRef::call`].
+    ///
+    /// # Errors
+    /// As there; [`CallError::NoProc`]: no live server has the partition just now.
+    pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
+    where
+        S: HandleRequest<M>,
+    {
+        self.call_with(message, Some(DEFAULT_TIMEOUT))
+    }
+
+    /// As [`ServerRef::call_with`].
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub fn call_with<M: Send + 'static>(
+        &self,
+        message: M,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Call<S::Reply>
+    where
+        S: HandleRequest<M>,
+    {
+        match self.resolve() {
+            Some(server) => server.call_with(message, timeout),
+            None => Call::failed(CallError::NoProc),
+        }
+    }
+
+    /// As [`ServerRef::cast`]. While no server has the partition the message is dropped, and counted as
+    /// undelivered (unless the supervisor has never been started: there is no system to count it).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cast<M: Send + 'static>(&self, message: M) -> Result<(), SendError<M>>
+    where
+        S: HandleCast<M>,
+    {
+        match self.latest() {
+            Some(server) => server.cast(message),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`ServerRef::send`].
+    ///
+    /// # Errors
+    /// As for [`cast`](Self::cast).
+    pub fn send<M: Send + 'static>(&self, message: M) -> Result<(), SendError<M>>
+    where
+        S: HandleInfo<M>,
+    {
+        match self.latest() {
+            Some(server) => server.send(message),
+            None => Ok(()),
+        }
+    }
+}
