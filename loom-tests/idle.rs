@@ -45,6 +45,13 @@ impl World {
         self.queues[queue].store(1, Release);
     }
 
+    /// As `Core::inject` does.
+    fn push_from_outside(&self, queue: usize) {
+        self.push(queue);
+        self.idle
+            .notify_from_outside(|| self.queues.iter().any(|queue| queue.load(Relaxed) > 0));
+    }
+
     fn steal(&self) -> bool {
         self.queues
             .iter()
@@ -181,6 +188,45 @@ fn a_searcher_that_finds_work_passes_the_baton_for_the_rest() {
         world.idle.notify();
         world.push(1);
         world.idle.notify();
+        assert!(one.join().unwrap() && two.join().unwrap());
+    });
+}
+
+#[test]
+fn a_push_from_outside_that_races_with_the_only_thread_going_to_sleep_is_found() {
+    loom::model(|| {
+        let world = World::new(1);
+        let sleeper = start(&world, 0);
+        world.push_from_outside(0);
+        assert!(sleeper.join().unwrap());
+    });
+}
+
+#[test]
+fn of_a_sleeper_and_a_thread_that_is_awake_one_finds_a_push_from_outside() {
+    model_within(3, || {
+        let world = World::new(2);
+        let thread = |me| {
+            let world = world.clone();
+            thread::spawn(move || {
+                let found = world.run(me);
+                world.idle.shutdown();
+                found
+            })
+        };
+        let (one, two) = (thread(0), thread(1));
+        world.push_from_outside(0);
+        assert!(one.join().unwrap() ^ two.join().unwrap());
+    });
+}
+
+#[test]
+fn two_pushes_from_outside_find_a_thread_each() {
+    model_within(3, || {
+        let world = World::new(2);
+        let (one, two) = (start(&world, 0), start(&world, 1));
+        world.push_from_outside(0);
+        world.push_from_outside(1);
         assert!(one.join().unwrap() && two.join().unwrap());
     });
 }

@@ -67,8 +67,8 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 mod tests;
 
 /// How many pauses of the processor a push from outside waits for a scheduler thread to search by
-/// itself: about a microsecond.
-const PATIENCE: u32 = 40;
+/// itself: about a microsecond. (Two show a model all there is to see.)
+const PATIENCE: u32 = if cfg!(all(test, loom)) { 2 } else { 40 };
 
 /// How often the keeper looks in on threads that may be stuck, while any is awake.
 pub(crate) const WATCH_MS: u64 = 10;
@@ -211,6 +211,7 @@ impl Idle {
     /// there is nothing to wake anybody for.
     #[inline]
     pub(crate) fn notify_from_outside(&self, waits: impl Fn() -> bool) {
+        // As in `notify`.
         fence(SeqCst);
         let mut summary = self.shared.summary.load(Relaxed);
         for _ in 0..PATIENCE {
@@ -221,7 +222,7 @@ impl Idle {
                 break;
             }
             hint::spin_loop();
-            // As good as the first read: see `wake_one`.
+            // As good as the first read: it is behind the fence as well.
             summary = self.shared.summary.load(Relaxed);
         }
         self.wake_one();
