@@ -63,6 +63,8 @@ mod registry;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod sched;
 #[cfg(not(all(test, loom)))]
+pub mod services;
+#[cfg(not(all(test, loom)))]
 mod supervisor;
 #[cfg_attr(all(test, loom), allow(dead_code))]
 mod sync;
