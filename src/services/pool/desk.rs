@@ -17,11 +17,21 @@
 //!    loan that has ended is nothing.
 //! 3. There are at most `overflow` extra places.
 //! 4. Exactly the borrowers that have something or wait for something are watched.
+//! 5. Nobody is lent a worker that is known to be dead: who saw it die may give it back before the pool
+//!    hears of that.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::Pid;
+
+/// What a decision depends on besides what happened before.
+pub(super) trait Outside {
+    /// The time.
+    fn now(&self) -> Duration;
+    /// Whether a worker lives. That it does not may be seen before it is heard of.
+    fn is_alive(&self, worker: Pid) -> bool;
+}
 
 /// A place for a worker.
 pub(super) type Place = u64;
@@ -117,18 +127,20 @@ impl<T> Desk<T> {
         to: T,
         borrower: Option<Pid>,
         deadline: Option<Duration>,
-        now: Duration,
+        outside: &impl Outside,
     ) {
         let waiter = Waiter {
             to,
             borrower,
             deadline,
         };
-        if let Some(place) = self.free.pop() {
-            self.watch(borrower);
-            return self.grant(waiter, place);
+        while let Some(place) = self.free.pop() {
+            if self.is_fit(place, outside) {
+                self.watch(borrower);
+                return self.grant(waiter, place);
+            }
         }
-        self.give_up(now);
+        self.give_up(outside.now());
         // Extra workers that come, or can be had, are for the first in the queue.
         let coming = self.coming() + usize::from(self.extras() < self.overflow);
         if self.queue.len() >= self.max_waiting.saturating_add(coming) {
@@ -140,20 +152,24 @@ impl<T> Desk<T> {
     }
 
     /// A loan has ended.
-    pub(super) fn check_in(&mut self, loan: Loan, now: Duration) {
-        let Some((place, borrower)) = self.loans.remove(&loan) else {
+    pub(super) fn check_in(&mut self, loan: Loan, outside: &impl Outside) {
+        let Some((place, borrower)) = self.loans.get(&loan).copied() else {
             return;
         };
+        if !self.is_fit(place, outside) {
+            return;
+        }
+        self.loans.remove(&loan);
         self.unwatch(borrower);
         if let Some(seat) = self.places.get_mut(&place) {
             seat.loan = None;
         }
-        self.serve(place, now);
+        self.serve(place, outside);
     }
 
     /// A worker has been started in `place`. `false`: there is no such place any more.
     #[must_use = "`false` leaves it to the caller to stop the worker"]
-    pub(super) fn up(&mut self, place: Place, worker: Pid, now: Duration) -> bool {
+    pub(super) fn up(&mut self, place: Place, worker: Pid, outside: &impl Outside) -> bool {
         let Some(before) = self.places.get(&place).map(|seat| seat.worker) else {
             return false;
         };
@@ -164,7 +180,7 @@ impl<T> Desk<T> {
         if let Some(seat) = self.places.get_mut(&place) {
             seat.worker = Some(worker);
         }
-        self.serve(place, now);
+        self.serve(place, outside);
         true
     }
 
@@ -210,7 +226,7 @@ impl<T> Desk<T> {
     }
 
     /// A watched borrower has ended: what it had comes back, and it waits no longer.
-    pub(super) fn borrower_down(&mut self, borrower: Pid, now: Duration) {
+    pub(super) fn borrower_down(&mut self, borrower: Pid, outside: &impl Outside) {
         if self.borrowers.remove(&borrower).is_none() {
             return;
         }
@@ -222,7 +238,7 @@ impl<T> Desk<T> {
             .map(|(loan, _)| *loan)
             .collect();
         for loan in had {
-            self.check_in(loan, now);
+            self.check_in(loan, outside);
         }
     }
 
@@ -241,6 +257,20 @@ impl<T> Desk<T> {
             lent: self.loans.len(),
             extra: self.extras(),
             waiting: self.queue.len(),
+        }
+    }
+
+    /// Whether there is a living worker in a place; one that is dead is treated as if that had been
+    /// heard of.
+    fn is_fit(&mut self, place: Place, outside: &impl Outside) -> bool {
+        let worker = self.places.get(&place).and_then(|seat| seat.worker);
+        match worker {
+            Some(worker) if outside.is_alive(worker) => true,
+            Some(worker) => {
+                self.down(place, worker);
+                false
+            }
+            None => false,
         }
     }
 
@@ -278,8 +308,11 @@ impl<T> Desk<T> {
     }
 
     /// A worker is free: for who has waited longest, or until it is wanted; an extra one goes.
-    fn serve(&mut self, place: Place, now: Duration) {
-        self.give_up(now);
+    fn serve(&mut self, place: Place, outside: &impl Outside) {
+        if !self.is_fit(place, outside) {
+            return;
+        }
+        self.give_up(outside.now());
         if let Some(waiter) = self.queue.pop_front() {
             return self.grant(waiter, place);
         }
@@ -343,6 +376,19 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);
+    const THEN: At = At(NOW);
+
+    /// All workers live, except the one of 666.
+    struct At(Duration);
+
+    impl Outside for At {
+        fn now(&self) -> Duration {
+            self.0
+        }
+        fn is_alive(&self, worker: Pid) -> bool {
+            worker.id() != 666
+        }
+    }
 
     fn pid(id: u32) -> Pid {
         Pid::local(1, id, 1)
@@ -352,14 +398,14 @@ mod tests {
     fn desk(size: usize, overflow: usize, max_waiting: usize) -> Desk<&'static str> {
         let mut desk = Desk::new(size, overflow, max_waiting);
         for place in 0..size as u64 {
-            assert!(desk.up(place, pid(100 + place as u32), NOW));
+            assert!(desk.up(place, pid(100 + place as u32), &THEN));
         }
         assert_eq!(desk.orders(), []);
         desk
     }
 
     fn check_out(desk: &mut Desk<&'static str>, to: &'static str) -> Vec<Order<&'static str>> {
-        desk.check_out(to, None, None, NOW);
+        desk.check_out(to, None, None, &THEN);
         desk.orders()
     }
 
@@ -378,10 +424,10 @@ mod tests {
         let (_, _, loan) = granted(&check_out(&mut desk, "a"));
         assert_eq!(check_out(&mut desk, "b"), []);
         assert_eq!(check_out(&mut desk, "c"), []);
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(granted(&desk.orders()).0, "b");
         // Again for a loan that has ended: nothing.
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(desk.orders(), []);
         assert_eq!(desk.figures(NOW).waiting, 1);
     }
@@ -391,7 +437,7 @@ mod tests {
         let mut desk = desk(3, 0, 0);
         let (_, first, loan) = granted(&check_out(&mut desk, "a"));
         let _ = check_out(&mut desk, "b");
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(granted(&check_out(&mut desk, "c")).1, first);
     }
 
@@ -407,12 +453,17 @@ mod tests {
     fn who_gave_up_gets_nothing_and_takes_no_room() {
         let mut desk = desk(1, 0, 1);
         let (_, _, loan) = granted(&check_out(&mut desk, "a"));
-        desk.check_out("b", Some(pid(7)), Some(NOW), NOW - Duration::from_secs(1));
+        desk.check_out(
+            "b",
+            Some(pid(7)),
+            Some(NOW),
+            &At(NOW - Duration::from_secs(1)),
+        );
         assert_eq!(desk.orders(), [Order::Watch(pid(7))]);
         assert_eq!(desk.figures(NOW).waiting, 0);
         assert_eq!(desk.orders(), [Order::Unwatch(pid(7))]);
         assert_eq!(check_out(&mut desk, "c"), []);
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(granted(&desk.orders()).0, "c");
     }
 
@@ -425,10 +476,10 @@ mod tests {
             ref other => panic!("{other:?}"),
         };
         assert_eq!(check_out(&mut desk, "c"), [Order::Refuse("c")]);
-        assert!(desk.up(extra, pid(50), NOW));
+        assert!(desk.up(extra, pid(50), &THEN));
         let (to, place, loan) = granted(&desk.orders());
         assert_eq!((to, place), ("b", extra));
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(desk.orders(), [Order::Stop(extra)]);
         desk.down(extra, pid(50));
         assert_eq!(desk.orders(), []);
@@ -443,9 +494,9 @@ mod tests {
         let [Order::Start(extra)] = orders[..] else {
             panic!("{orders:?}")
         };
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(granted(&desk.orders()).0, "b");
-        assert!(desk.up(extra, pid(50), NOW));
+        assert!(desk.up(extra, pid(50), &THEN));
         assert_eq!(desk.orders(), [Order::Stop(extra)]);
     }
 
@@ -459,7 +510,7 @@ mod tests {
         };
         desk.not_up(extra);
         assert_eq!(desk.orders(), []);
-        assert!(!desk.up(extra, pid(50), NOW), "its place is gone");
+        assert!(!desk.up(extra, pid(50), &THEN), "its place is gone");
         assert!(matches!(check_out(&mut desk, "c")[..], [Order::Start(_)]));
         // The one that was there for good is not forgotten for a failed start.
         desk.not_up(0);
@@ -472,13 +523,13 @@ mod tests {
         let (_, place, loan) = granted(&check_out(&mut desk, "a"));
         desk.down(place, pid(100));
         assert_eq!(check_out(&mut desk, "b"), []);
-        assert!(desk.up(place, pid(101), NOW));
+        assert!(desk.up(place, pid(101), &THEN));
         let (to, _, second) = granted(&desk.orders());
         assert_eq!(to, "b");
         // The first borrower's return is not the second's.
-        desk.check_in(loan, NOW);
+        desk.check_in(loan, &THEN);
         assert_eq!(desk.figures(NOW).lent, 1);
-        desk.check_in(second, NOW);
+        desk.check_in(second, &THEN);
         assert_eq!(desk.figures(NOW).free, 1);
     }
 
@@ -489,7 +540,7 @@ mod tests {
             if lent {
                 let _ = check_out(&mut desk, "a");
             }
-            assert!(desk.up(0, pid(101), NOW));
+            assert!(desk.up(0, pid(101), &THEN));
             desk.down(0, pid(100));
             let figures = desk.figures(NOW);
             assert_eq!((figures.workers, figures.free, figures.lent), (1, 1, 0));
@@ -509,14 +560,14 @@ mod tests {
         let mut desk = desk(2, 0, 9);
         let borrower = Some(pid(7));
         for to in ["a", "b", "c"] {
-            desk.check_out(to, borrower, None, NOW);
+            desk.check_out(to, borrower, None, &THEN);
         }
         let orders = desk.orders();
         assert_eq!(orders[0], Order::Watch(pid(7)));
         assert_eq!(orders.len(), 3, "watched once, and two grants: {orders:?}");
-        desk.check_out("d", Some(pid(8)), None, NOW);
+        desk.check_out("d", Some(pid(8)), None, &THEN);
         let _ = desk.orders();
-        desk.borrower_down(pid(7), NOW);
+        desk.borrower_down(pid(7), &THEN);
         assert_eq!(granted(&desk.orders()).0, "d");
         let figures = desk.figures(NOW);
         assert_eq!((figures.free, figures.lent, figures.waiting), (1, 1, 0));
@@ -527,15 +578,49 @@ mod tests {
         let mut desk = desk(2, 0, 9);
         let mut loans = Vec::new();
         for to in ["a", "b"] {
-            desk.check_out(to, Some(pid(7)), None, NOW);
+            desk.check_out(to, Some(pid(7)), None, &THEN);
             loans.extend(desk.orders().into_iter().filter_map(|order| match order {
                 Order::Grant { loan, .. } => Some(loan),
                 _ => None,
             }));
         }
-        desk.check_in(loans[0], NOW);
+        desk.check_in(loans[0], &THEN);
         assert_eq!(desk.orders(), []);
-        desk.check_in(loans[1], NOW);
+        desk.check_in(loans[1], &THEN);
         assert_eq!(desk.orders(), [Order::Unwatch(pid(7))]);
+    }
+
+    #[test]
+    fn a_worker_whose_end_was_not_heard_of_is_not_lent() {
+        // Given back by who saw it die.
+        let mut desk: Desk<&str> = Desk::new(2, 0, 9);
+        assert!(desk.up(0, pid(100), &THEN));
+        let (_, place, loan) = granted(&check_out(&mut desk, "a"));
+        assert_eq!(check_out(&mut desk, "b"), []);
+        desk.places.get_mut(&place).unwrap().worker = Some(pid(666));
+        desk.check_in(loan, &THEN);
+        assert_eq!(desk.orders(), []);
+        let figures = desk.figures(NOW);
+        assert_eq!((figures.workers, figures.lent, figures.waiting), (0, 0, 1));
+        // An extra one is replaced for who waits, as it would be if its end had been heard of.
+        let mut extra: Desk<&str> = Desk::new(0, 1, 9);
+        let orders = check_out(&mut extra, "a");
+        let [Order::Start(place)] = orders[..] else {
+            panic!("{orders:?}")
+        };
+        assert!(extra.up(place, pid(100), &THEN));
+        let (_, _, loan) = granted(&extra.orders());
+        assert_eq!(check_out(&mut extra, "b"), []);
+        extra.places.get_mut(&place).unwrap().worker = Some(pid(666));
+        extra.check_in(loan, &THEN);
+        assert!(matches!(extra.orders()[..], [Order::Start(_)]));
+        // Died while it was free.
+        assert!(desk.up(0, pid(101), &THEN));
+        assert_eq!(granted(&desk.orders()).0, "b");
+        assert!(desk.up(1, pid(102), &THEN));
+        desk.places.get_mut(&1).unwrap().worker = Some(pid(666));
+        assert_eq!(check_out(&mut desk, "c"), []);
+        desk.down(1, pid(666));
+        assert_eq!(desk.figures(NOW).workers, 1);
     }
 }

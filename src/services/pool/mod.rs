@@ -33,13 +33,13 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use self::desk::{Desk, Loan, Order, Place};
+use self::desk::{Desk, Loan, Order, Outside, Place};
 use super::handle::{Common, Request, service};
 use crate::sync::Arc;
 use crate::{
-    Call, CallError, ChildPid, ChildSpec, Context, Down, Exit, ExitReason, GenServer, HandleCall,
-    HandleCast, HandleInfo, HandleRequest, InitStop, MonitorRef, Pid, ProcessContext, Recipient,
-    ReplyTo, Restart, ServerRef, Shutdown, StartError, Starter, Strategy, Supervisor,
+    Call, CallError, ChildPid, ChildSpec, Context, Down, Exit, ExitReason, GenServer, Handle,
+    HandleCall, HandleCast, HandleInfo, HandleRequest, InitStop, MonitorRef, Pid, ProcessContext,
+    Recipient, ReplyTo, Restart, ServerRef, Shutdown, StartError, Starter, Strategy, Supervisor,
     SupervisorRef,
 };
 
@@ -489,6 +489,15 @@ enum Watched {
     Borrower,
 }
 
+impl Outside for Handle {
+    fn now(&self) -> Duration {
+        Handle::now(self)
+    }
+    fn is_alive(&self, worker: Pid) -> bool {
+        Handle::is_alive(self, worker)
+    }
+}
+
 fn id(place: Place) -> String {
     format!("worker-{place}")
 }
@@ -611,7 +620,7 @@ impl<W: Worker> GenServer for PoolServer<W> {
             }
             Some(Watched::Borrower) => {
                 self.borrowers.remove(&down.pid);
-                self.desk.borrower_down(down.pid, cx.system().now());
+                self.desk.borrower_down(down.pid, &cx.system());
             }
             None => return,
         }
@@ -639,10 +648,12 @@ impl<W: Worker> HandleRequest<CheckOut> for PoolServer<W> {
     type Reply = Result<Checkout<W>, PoolError>;
 
     async fn handle_request(&mut self, m: CheckOut, reply: Answer<W>, cx: &mut Context<Self>) {
-        let now = cx.system().now();
+        let system = cx.system();
         // The borrower's own timeout runs from its request, so it gives up no later than this.
-        let deadline = m.timeout.and_then(|timeout| now.checked_add(timeout));
-        self.desk.check_out(reply, m.borrower, deadline, now);
+        let deadline = m
+            .timeout
+            .and_then(|timeout| system.now().checked_add(timeout));
+        self.desk.check_out(reply, m.borrower, deadline, &system);
         self.obey(cx);
     }
 }
@@ -651,7 +662,7 @@ struct CheckIn(Loan);
 
 impl<W: Worker> HandleInfo<CheckIn> for PoolServer<W> {
     async fn handle_info(&mut self, CheckIn(loan): CheckIn, cx: &mut Context<Self>) {
-        self.desk.check_in(loan, cx.system().now());
+        self.desk.check_in(loan, &cx.system());
         self.obey(cx);
     }
 }
@@ -661,13 +672,13 @@ struct Up<W>(Place, W);
 impl<W: Worker> HandleCast<Up<W>> for PoolServer<W> {
     async fn handle_cast(&mut self, Up(place, worker): Up<W>, cx: &mut Context<Self>) {
         let pid = worker.child_pid();
-        if !self.desk.up(place, pid, cx.system().now()) {
-            drop(self.supervisor.terminate_child(&id(place)));
-            return;
-        }
+        self.workers.insert(place, worker);
         let monitor = cx.monitor(pid);
         self.monitors.insert(monitor, Watched::Worker(place));
-        self.workers.insert(place, worker);
+        if !self.desk.up(place, pid, &cx.system()) {
+            self.workers.remove(&place);
+            drop(self.supervisor.terminate_child(&id(place)));
+        }
         self.obey(cx);
     }
 }

@@ -7,7 +7,8 @@
 //!   never takes anything. A request is never queued: whoever is refused is told when to try again.
 //! - Keys know nothing of each other. A key has the limiter's limit unless it was given its own.
 //! - A key is remembered while something of it is in the window, with at most as many entries as its
-//!   limit (one for each moment at which it consumed). It is forgotten within a window after that.
+//!   limit (one for each moment at which it consumed). It is forgotten after that, within the limiter's
+//!   own window.
 //! - What was consumed is the process's to know: a restarted limiter begins with empty windows. Limits
 //!   given to the builder hold again, those set later do not.
 
@@ -205,7 +206,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> RateLimiterRef<K> {
     }
 
     /// Forgets the keys that have nothing in their windows any more; how many. This is done by itself
-    /// too, within a window after a key went idle.
+    /// too, within the limiter's own window after a key went idle.
     ///
     /// # Errors
     /// As for every call.
