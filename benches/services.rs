@@ -54,7 +54,9 @@ where
 fn main() {
     let system = System::new().expect("threads");
     let empty = system.start::<Empty>(()).wait().expect("a server");
-    let start = Cache::<u64, u64>::new().max_len(KEYS as usize).start(&system);
+    let start = Cache::<u64, u64>::new()
+        .max_len(KEYS as usize)
+        .start(&system);
     let cache = start.wait().expect("a cache");
     let map = Mutex::new(HashMap::new());
     for key in 0..KEYS {

@@ -41,6 +41,7 @@
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
+//! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]
 mod application;
@@ -136,3 +137,7 @@ struct SupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/application.md")]
 struct ApplicationGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/services.md")]
+struct ServicesGuide;

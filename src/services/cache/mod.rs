@@ -437,15 +437,14 @@ impl<V: Clone + Send + 'static> Value for V {}
 
 impl<K: Key, V: Value> CacheServer<K, V> {
     fn put(&mut self, key: K, value: V, ttl: Ttl, cx: &Context<Self>) {
-        let now = cx.system().now();
         let ttl = match ttl {
             Ttl::Default => self.settings.ttl,
             Ttl::Never => None,
             Ttl::After(ttl) => Some(ttl),
         };
         // What would expire after the end of time does not.
-        let deadline = ttl.and_then(|ttl| now.checked_add(ttl));
-        self.store.set(key, value, deadline, now);
+        let deadline = ttl.and_then(|ttl| cx.system().now().checked_add(ttl));
+        self.store.set(key, value, deadline, || cx.system().now());
         self.prune_later(cx);
     }
 
@@ -513,7 +512,7 @@ impl<K: Key, V: Value> HandleCall<Get<K>> for CacheServer<K, V> {
     type Reply = Option<V>;
 
     async fn handle_call(&mut self, Get(key): Get<K>, cx: &mut Context<Self>) -> Option<V> {
-        self.store.get(&key, cx.system().now())
+        self.store.get(&key, || cx.system().now())
     }
 }
 
@@ -543,7 +542,7 @@ impl<K: Key, V: Value> HandleRequest<GetOrSet<K, V>> for CacheServer<K, V> {
         reply: ReplyTo<Self::Reply>,
         cx: &mut Context<Self>,
     ) {
-        if let Some(value) = self.store.get(&m.key, cx.system().now()) {
+        if let Some(value) = self.store.get(&m.key, || cx.system().now()) {
             return reply.reply(Ok(value));
         }
         let flight = self.current.get(&m.key);
@@ -585,7 +584,7 @@ impl<K: Key, V: Value> HandleCall<Has<K>> for CacheServer<K, V> {
     type Reply = bool;
 
     async fn handle_call(&mut self, Has(key): Has<K>, cx: &mut Context<Self>) -> bool {
-        self.store.has(&key, cx.system().now())
+        self.store.has(&key, || cx.system().now())
     }
 }
 
@@ -596,7 +595,7 @@ impl<K: Key, V: Value> HandleCall<Delete<K>> for CacheServer<K, V> {
 
     async fn handle_call(&mut self, Delete(key): Delete<K>, cx: &mut Context<Self>) -> bool {
         self.current.remove(&key);
-        self.store.remove(&key, cx.system().now())
+        self.store.remove(&key, || cx.system().now())
     }
 }
 

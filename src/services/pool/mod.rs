@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// What a worker is to its borrowers: a reference to a process, a [`ServerRef`] or a
-/// [`Recipient`](crate::Recipient) or a type of yours that has one.
+/// [`Recipient`] or a type of yours that has one.
 pub trait Worker: ChildPid + Clone + Sync {}
 impl<W: ChildPid + Clone + Sync> Worker for W {}
 
