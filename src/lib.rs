@@ -47,6 +47,7 @@
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
+//! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]
 mod agent;
@@ -78,6 +79,8 @@ mod receive;
 mod registry;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod sched;
+#[cfg(not(all(test, loom)))]
+pub mod services;
 #[cfg(not(all(test, loom)))]
 mod starts;
 #[cfg(not(all(test, loom)))]
@@ -202,3 +205,7 @@ struct DynamicSupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/partition_supervisor.md")]
 struct PartitionSupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/services.md")]
+struct ServicesGuide;
