@@ -1,6 +1,6 @@
 //! What can be asked about a process. OTP: `erlang:process_info/1`.
 
-use super::cell::{Cell, Priority};
+use super::cell::{Cell, Passed, Priority};
 use super::pid::Pid;
 
 /// A process's state as seen by itself when the question reached it, ahead of its queued messages.
@@ -62,7 +62,8 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
         info.ancestors = extra.initial.ancestors.clone();
-        info.message_queue_len += extra.passed_over;
+        let passed = extra.passed_over.iter();
+        info.message_queue_len += passed.filter(|it| **it != Passed::Flushed).count();
         info.links = extra.links.iter().copied().collect();
         info.monitors = extra.monitoring.values().copied().collect();
         info.monitored_by = extra
