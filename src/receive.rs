@@ -15,7 +15,7 @@ use crate::exit::ExitReason;
 use crate::gen_server::{AnyMessage, Recipient};
 use crate::process::bounded::Next;
 use crate::process::call::{note_other_wait, own_turn};
-use crate::process::cell::{Cell, CellVtable, Extra, Step};
+use crate::process::cell::{Cell, CellVtable, Extra, Passed, Step};
 use crate::process::context::{ProcessContext, Sleep};
 use crate::process::deliver::{AbortOnDrop, guard};
 use crate::process::envelope;
@@ -181,11 +181,15 @@ impl<M> Drop for Inbox<M> {
         if self.saved.is_empty() {
             return;
         }
+        let mut passed = VecDeque::new();
         if self.process.running().is_some() {
-            self.process.extra().passed_over -= self.saved.len();
+            passed = std::mem::take(&mut self.process.extra().passed_over);
         }
         let pid = self.process.owner();
         while let Some(message) = self.saved.pop_front() {
+            if passed.pop_front() == Some(Passed::Flushed) {
+                continue;
+            }
             self.core.count(Count::Undelivered, 1);
             let name = match &message {
                 Received::Message(_) => std::any::type_name::<M>(),
@@ -300,9 +304,14 @@ impl<M: Send + 'static> Inbox<M> {
     ) -> Result<Received<M>, Empty> {
         let worker = here();
         while *scanned < self.saved.len() {
+            if self.process.extra().passed_over.get(*scanned) == Some(&Passed::Flushed) {
+                self.process.extra().passed_over.remove(*scanned);
+                self.saved.remove(*scanned);
+                continue;
+            }
             if wanted(&self.saved[*scanned]) {
                 if let Some(received) = self.saved.remove(*scanned) {
-                    self.process.extra().passed_over -= 1;
+                    self.process.extra().passed_over.remove(*scanned);
                     if let Some(worker) = worker {
                         worker.count_handled();
                     }
@@ -333,8 +342,12 @@ impl<M: Send + 'static> Inbox<M> {
                 worker.count_handled();
                 return Ok(received);
             }
+            self.process.extra().passed_over.push_back(match &received {
+                Received::Down(down) => Passed::Down(down.monitor),
+                Received::Exit(exit) => Passed::Exit(exit.from),
+                Received::Message(_) | Received::Any(_) => Passed::Message,
+            });
             self.saved.push_back(received);
-            self.process.extra().passed_over += 1;
             *scanned = self.saved.len();
         }
     }

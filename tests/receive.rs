@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{Budget, Inbox, Process, Received, Recipient, SpawnOptions, Tick};
-use support::{end_of, next, on_all, on_all_built, pump, quiet, reports, settled, until};
+use support::{
+    DEADLINE, end_of, gate, next, on_all, on_all_built, pump, quiet, reports, settled, until,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -27,6 +29,76 @@ fn message<M>(received: Received<M>) -> M {
 /// Pattern of a selective receive.
 fn is<M: PartialEq>(wanted: M) -> impl FnMut(&Received<M>) -> bool {
     move |received| matches!(received, Received::Message(message) if *message == wanted)
+}
+
+/// A process that links and monitors a victim, has its end in the mailbox (passed over by a selective
+/// receive, or not looked at), and takes link and monitor back.
+fn taken_back(system: &System, passes_over: bool) {
+    let (tell, told) = reports();
+    let (at, open) = gate();
+    let receiver = system
+        .spawn(move |mut cx: Inbox<u32>| async move {
+            cx.trap_exit(true);
+            let victim = cx.spawn_link(|mut cx: Inbox<()>| async move { drop(cx.recv().await) });
+            let victim = victim.expect("a running system");
+            let monitor = cx.monitor(victim.pid());
+            let _ = tell.send((true, Some(victim.clone())));
+            if passes_over {
+                message(cx.recv_match(is(1)).await);
+            } else {
+                at.await;
+            }
+            let _ = tell.send((cx.demonitor(monitor), None));
+            let _ = tell.send((cx.demonitor(monitor), None));
+            cx.unlink_flush(victim.pid());
+            message(cx.recv_match(is(2)).await);
+            let _ = tell.send((cx.try_recv().is_some(), None));
+            message(cx.recv_match(is(3)).await);
+        })
+        .unwrap();
+    let queued = || {
+        let info = system.process_info(receiver.pid()).wait_timeout(DEADLINE);
+        info.map(|info| info.message_queue_len)
+    };
+    let (_, victim) = next(system, &told);
+    victim.expect("the victim").send(()).unwrap();
+    until(system, || queued() == Some(2));
+    if passes_over {
+        receiver.send(1).unwrap();
+    }
+    open.open();
+    assert!(!next(system, &told).0, "its down had come");
+    assert!(!next(system, &told).0, "there is no such monitor");
+    until(system, || queued() == Some(0));
+    settled(system);
+    receiver.send(2).unwrap();
+    assert!(!next(system, &told).0, "nothing is left");
+    receiver.send(3).unwrap();
+    assert_eq!(end_of(system, &receiver), ExitReason::Normal);
+}
+
+#[test]
+fn an_end_that_is_in_the_mailbox_goes_with_demonitor_and_unlink_flush() {
+    on_all(|system| taken_back(system, false));
+}
+
+#[test]
+fn an_end_that_was_passed_over_goes_with_demonitor_and_unlink_flush() {
+    on_all(|system| taken_back(system, true));
+}
+
+#[test]
+fn a_monitor_of_oneself_is_none() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        system
+            .spawn(move |cx: Inbox<()>| async move {
+                let monitor = cx.monitor(cx.pid());
+                let _ = tell.send(cx.demonitor(monitor));
+            })
+            .unwrap();
+        assert!(!next(system, &told));
+    });
 }
 
 // --- order and selection ---

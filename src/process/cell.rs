@@ -10,7 +10,7 @@
 //! 4. The body is dropped by the dying turn; what is freed later is memory without a body.
 
 use std::alloc::Layout;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
@@ -145,8 +145,8 @@ pub(crate) struct Extra {
     pub(crate) alarm: Alarm,
     /// A combinator's waker that waits for mail.
     pub(crate) receiver: Option<std::task::Waker>,
-    /// How many messages a selective receive has taken out and passed over: queued all the same.
-    pub(crate) passed_over: usize,
+    /// What a selective receive has taken out and passed over, oldest first: queued all the same.
+    pub(crate) passed_over: VecDeque<Passed>,
     /// A large batch of arrivals, being turned around in slices.
     pub(crate) intake: Option<Intake>,
     /// The error for the call that closed a cycle, until its future picks it up.
@@ -160,6 +160,24 @@ pub(crate) struct Extra {
     pub(crate) initial: super::info::Initial,
     /// It is, or was, suspended or watched.
     pub(crate) sys: Option<Box<super::sys::SysState>>,
+}
+
+/// A message that was passed over, as far as others than its receiver have to know it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    Message,
+    Down(MonitorRef),
+    Exit(Option<Pid>),
+    /// Taken back, and counted as handled: not to be received any more.
+    Flushed,
+}
+
+impl Extra {
+    /// Takes back the first of those passed over that is this one. `false`: there is none.
+    pub(crate) fn flush_passed(&mut self, what: Passed) -> bool {
+        let found = self.passed_over.iter_mut().find(|passed| **passed == what);
+        found.map(|passed| *passed = Passed::Flushed).is_some()
+    }
 }
 
 pub(crate) struct Intake {

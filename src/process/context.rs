@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::ask::{Pending, question};
 use super::call::{Call, note_other_wait, out_of_turn, waits};
-use super::cell::Cell;
+use super::cell::{Cell, Passed};
 use super::deliver::send_signal;
 use super::info::ProcessInfo;
+use super::node::{Kind, Node};
 use super::pid::{MonitorRef, Pid};
-use super::signal::{Cause, Down, Notice, Signal, SystemNode, Watcher};
+use super::signal::{Cause, Content, Down, Notice, Signal, SystemNode, Watcher};
 use super::spawn::{SpawnOptions, Ties};
 use super::waker;
 use crate::destination::Destination;
@@ -20,6 +21,7 @@ use crate::exit::ExitReason;
 use crate::process::deliver::{Class, deliver};
 use crate::receive::{Inbox, IntoExit};
 use crate::sched::core::{Core, CoreRef};
+use crate::sched::stats::Count;
 use crate::sched::timers::{self, Due, TimerRef};
 use crate::sched::worker::here;
 use crate::system::Handle;
@@ -172,35 +174,50 @@ impl ProcessContext {
     /// As [`unlink`](Self::unlink), and removes a trapped exit of `pid` from the mailbox.
     pub fn unlink_flush(&self, pid: Pid) {
         self.unlink(pid);
+        self.flush(
+            Passed::Exit(Some(pid)),
+            |notice| matches!(notice, Notice::Exit(exit) if exit.from == Some(pid)),
+        );
+    }
+
+    /// Removes the first notice that is wanted from the mailbox, where what was passed over by a
+    /// selective receive comes first. `false`: there is none.
+    fn flush(&self, passed: Passed, wanted: impl Fn(&Notice) -> bool) -> bool {
         let cell = self.cell();
-        let is_exit = |node: *mut super::node::Node| {
+        if self.extra().flush_passed(passed) {
+            cell.core.count(Count::Handled, 1);
+            return true;
+        }
+        let is_it = |node: *mut Node| {
             // SAFETY: a node in this process's mailbox, in its turn.
             unsafe {
-                (*node).vtable.kind == super::node::Kind::Notice
-                    && matches!(SystemNode::content(node), super::signal::Content::Notice(Notice::Exit(exit)) if exit.from == Some(pid))
+                (*node).vtable.kind == Kind::Notice
+                    && matches!(SystemNode::content(node), Content::Notice(notice) if wanted(notice))
             }
         };
         // SAFETY: in the process's turn.
-        let node = unsafe { cell.own() }
-            .inbox
-            .remove_first(is_exit)
-            .or_else(|| {
-                cell.bounded
-                    .as_ref()
-                    .and_then(|bounded| bounded.remove_first(is_exit))
-            });
-        if let Some(node) = node {
-            cell.core.count(crate::sched::stats::Count::Handled, 1);
-            // SAFETY: taken out, so ours.
-            drop(unsafe { SystemNode::open(node) });
-        }
+        let node = unsafe { cell.own() }.inbox.remove_first(is_it).or_else(|| {
+            let bounded = cell.bounded.as_ref()?;
+            bounded.remove_first(is_it)
+        });
+        let Some(node) = node else {
+            return false;
+        };
+        cell.core.count(Count::Handled, 1);
+        // SAFETY: taken out, so ours.
+        drop(unsafe { SystemNode::open(node) });
+        true
     }
 
     /// Asks for a [`Down`] when `pid` exits; at once, with [`ExitReason::NoProc`], if it is dead.
-    /// Each call makes a monitor of its own. OTP: `monitor(process, Pid)`.
+    /// Each call makes a monitor of its own. One of oneself is never heard of. OTP:
+    /// `monitor(process, Pid)`.
     pub fn monitor(&self, pid: Pid) -> MonitorRef {
         let core = self.core();
         let monitor = core.new_monitor();
+        if pid == self.pid() {
+            return monitor;
+        }
         self.extra().monitoring.insert(monitor, pid);
         let watcher = Watcher::Process(self.pid());
         let lost = match core.find(pid) {
@@ -220,17 +237,26 @@ impl ProcessContext {
         monitor
     }
 
-    /// Takes a monitor back; whether it had not fired yet. Its `Down` is never handled afterwards,
-    /// even if it is in the mailbox already. OTP: `demonitor(Ref, [flush, info])`; the form without
-    /// `flush` does not exist here.
+    /// Takes a monitor back; whether its `Down` had not come yet. It is never handled afterwards, even
+    /// if it is in the mailbox already. OTP: `demonitor(Ref, [flush, info])`; the form without `flush`
+    /// does not exist here.
     pub fn demonitor(&self, monitor: MonitorRef) -> bool {
         let Some(pid) = self.extra().monitoring.remove(&monitor) else {
+            if self.extra().flush_passed(Passed::Down(monitor)) {
+                self.core().count(Count::Handled, 1);
+            }
             return false;
         };
-        if let Some(target) = self.core().find(pid) {
-            let _ = send_signal(&target, Signal::Demonitor { monitor });
+        let target = self.core().find(pid);
+        if target.is_some_and(|target| send_signal(&target, Signal::Demonitor { monitor }).is_ok())
+        {
+            return true;
         }
-        true
+        // Dead, so that its `Down` may be here; if it is not, it is dropped when it comes.
+        !self.flush(
+            Passed::Down(monitor),
+            |notice| matches!(notice, Notice::Down(down) if down.monitor == monitor),
+        )
     }
 
     /// Whether exit signals become messages; returns what it was before. Default: `false`, an
@@ -432,7 +458,7 @@ pub(crate) fn send_any<M: Send + 'static>(core: &Core, pid: Pid, message: M) {
         // SAFETY: a fresh envelope that any process can take.
         Some(cell) => unsafe { deliver(&cell, node, Class::Counted).settle(&cell) },
         None => {
-            core.count(crate::sched::stats::Count::Sent, 1);
+            core.count(Count::Sent, 1);
             // SAFETY: as above.
             unsafe {
                 super::deliver::undelivered(core, Some(pid), node, super::node::Discard::Dead)

@@ -1,6 +1,6 @@
 //! What can be asked about a process. OTP: `erlang:process_info/1`.
 
-use super::cell::{Cell, Priority};
+use super::cell::{Cell, Passed, Priority};
 use super::line::Line;
 use super::pid::Pid;
 
@@ -78,7 +78,8 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
         info.ancestors = extra.initial.ancestors.iter().collect();
-        info.message_queue_len += extra.passed_over;
+        let passed = extra.passed_over.iter();
+        info.message_queue_len += passed.filter(|it| **it != Passed::Flushed).count();
         info.message_queue_len += extra.sys.as_ref().map_or(0, |sys| sys.aside.len());
         info.links = extra.links.iter().collect();
         info.monitors = extra.monitoring.values().copied().collect();

@@ -1,0 +1,274 @@
+//! What a scenario's actors share: the log of what happened, who is who, and words for reasons.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use noex::{ChildError, Event, ExitReason, Pid, ServerRef, StartError, Term, TermKind};
+
+use super::actor::Server;
+use super::scenario::Scenario;
+use crate::support::Gate;
+
+/// One thing that happened to somebody.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) label: String,
+    pub(crate) event: String,
+    /// Whether a `wait` has had it.
+    used: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) log: Vec<Entry>,
+    labels: HashMap<Pid, String>,
+    /// By label, and by name: the latest incarnation.
+    pids: HashMap<String, Pid>,
+    incarnations: HashMap<String, usize>,
+    /// How those ended whom nobody knows (yet).
+    ended: HashMap<Pid, ExitReason>,
+    servers: HashMap<Pid, ServerRef<Server>>,
+    gates: HashMap<String, Gate>,
+    done: HashSet<u64>,
+}
+
+pub(crate) struct World {
+    pub(crate) scenario: Arc<Scenario>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl World {
+    pub(crate) fn new(scenario: &Arc<Scenario>) -> Arc<Self> {
+        Arc::new(World {
+            scenario: scenario.clone(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic holds it")
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let result = change(&mut self.state());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Blocks until it holds; `false`: it never did.
+    pub(crate) fn wait_until(&self, end: Instant, holds: &dyn Fn(&State) -> bool) -> bool {
+        let mut state = self.state();
+        while !holds(&state) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return false;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .expect("no panic holds it")
+                .0;
+        }
+        true
+    }
+
+    pub(crate) fn log(&self, label: &str, event: impl Into<String>) {
+        self.change(|state| state.note(label, event.into()));
+    }
+
+    pub(crate) fn done(&self, number: u64) {
+        self.change(|state| state.done.insert(number));
+    }
+
+    /// Makes `pid` known as the next incarnation of `name`, unless it is known.
+    pub(crate) fn born(&self, pid: Pid, name: &str) -> (String, usize) {
+        self.change(|state| {
+            if let Some(label) = state.labels.get(&pid) {
+                let number = label
+                    .split_once('#')
+                    .map_or(1, |(_, n)| n.parse().expect("ours"));
+                return (label.clone(), number);
+            }
+            let number = state.incarnations.entry(name.to_string()).or_default();
+            *number += 1;
+            let number = *number;
+            let label = match number {
+                1 => name.to_string(),
+                _ => format!("{name}#{number}"),
+            };
+            state.labels.insert(pid, label.clone());
+            state.pids.insert(name.to_string(), pid);
+            state.pids.insert(label.clone(), pid);
+            if let Some(reason) = state.ended.get(&pid).cloned() {
+                state.note_end(&label, &reason);
+            }
+            (label, number)
+        })
+    }
+
+    pub(crate) fn serves(&self, pid: Pid, server: ServerRef<Server>) {
+        self.change(|state| state.servers.insert(pid, server));
+    }
+
+    pub(crate) fn server(&self, pid: Pid) -> Option<ServerRef<Server>> {
+        self.state().servers.get(&pid).cloned()
+    }
+
+    /// Hears how processes end: the system's event hook.
+    pub(crate) fn hear(&self, event: &Event) {
+        if let Event::Exited { pid, reason, .. } = event {
+            self.change(|state| {
+                state.ended.insert(*pid, reason.clone());
+                if let Some(label) = state.labels.get(pid).cloned() {
+                    state.note_end(&label, reason);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn gate(&self, name: &str) -> Gate {
+        self.state()
+            .gates
+            .entry(name.to_string())
+            .or_default()
+            .clone()
+    }
+
+    pub(crate) fn label(&self, pid: Pid) -> String {
+        self.state().label(pid)
+    }
+
+    pub(crate) fn text(&self, reason: &ExitReason) -> String {
+        self.state().text(reason)
+    }
+
+    pub(crate) fn start_error(&self, error: &StartError) -> String {
+        format!("error {}", self.state().start_error(error)).replace("error ignore", "ignore")
+    }
+
+    pub(crate) fn child_error(&self, error: &ChildError) -> String {
+        match error {
+            ChildError::NotFound => "error not_found".to_string(),
+            ChildError::AlreadyStarted(pid) => {
+                format!("error already_started:{}", self.label(*pid))
+            }
+            ChildError::AlreadyPresent => "error already_present".to_string(),
+            ChildError::Running => "error running".to_string(),
+            ChildError::Restarting => "error restarting".to_string(),
+            ChildError::Start(error) => self.start_error(error),
+            other => format!("failed {other:?}"),
+        }
+    }
+}
+
+impl State {
+    fn note(&mut self, label: &str, event: String) {
+        self.log.push(Entry {
+            label: label.to_string(),
+            event,
+            used: false,
+        });
+    }
+
+    fn note_end(&mut self, label: &str, reason: &ExitReason) {
+        let event = format!("ended {}", self.text(reason));
+        self.note(label, event);
+    }
+
+    pub(crate) fn is_done(&self, number: u64) -> bool {
+        self.done.contains(&number)
+    }
+
+    pub(crate) fn has_ended(&self, pid: Pid) -> bool {
+        self.ended.contains_key(&pid)
+    }
+
+    pub(crate) fn pid(&self, name: &str) -> Option<Pid> {
+        self.pids.get(name).copied()
+    }
+
+    pub(crate) fn known(&self) -> Vec<Pid> {
+        self.labels.keys().copied().collect()
+    }
+
+    pub(crate) fn label(&self, pid: Pid) -> String {
+        let label = self.labels.get(&pid);
+        label.map_or("somebody".to_string(), String::clone)
+    }
+
+    pub(crate) fn seen(&self, label: &str, event: &str) -> Option<usize> {
+        let mut entries = self.log.iter();
+        entries.position(|e| !e.used && e.label == label && e.event == event)
+    }
+
+    pub(crate) fn take(&mut self, label: &str, event: &str) {
+        if let Some(place) = self.seen(label, event) {
+            self.log[place].used = true;
+        }
+    }
+
+    fn text(&self, reason: &ExitReason) -> String {
+        match reason {
+            ExitReason::Normal => "normal".to_string(),
+            ExitReason::Shutdown(None) => "shutdown".to_string(),
+            ExitReason::Shutdown(Some(why)) => match why.kind() {
+                TermKind::Atom(why) => format!("shutdown:{why}"),
+                _ => format!("shutdown:{why}"),
+            },
+            ExitReason::Kill => "kill".to_string(),
+            ExitReason::Killed => "killed".to_string(),
+            ExitReason::NoProc => "noproc".to_string(),
+            ExitReason::NoConnection => "noconnection".to_string(),
+            ExitReason::Timeout => "timeout".to_string(),
+            ExitReason::Panic(panic) => format!("crash:{}", panic.message()),
+            ExitReason::Error(_) => match reason.downcast_ref::<StartError>() {
+                Some(error) => self.start_error(error),
+                None => reason
+                    .downcast_ref::<Why>()
+                    .map_or_else(|| format!("{reason:#}"), |why| why.0.clone()),
+            },
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn start_error(&self, error: &StartError) -> String {
+        match error {
+            StartError::AlreadyStarted(pid) => format!("already_started:{}", self.label(*pid)),
+            StartError::Ignore => "ignore".to_string(),
+            StartError::Init(reason) => self.text(reason),
+            StartError::Child { id, error } => {
+                format!(
+                    "shutdown:failed_to_start_child:{id}:{}",
+                    self.start_error(error)
+                )
+            }
+            StartError::DuplicateChild(id) => format!("duplicate_child_name:{id}"),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+/// A reason that is an application's own: in Erlang an atom.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Why(String);
+
+/// The reason that `text` means.
+pub(crate) fn reason(text: &str) -> ExitReason {
+    match text {
+        "normal" => ExitReason::Normal,
+        "shutdown" => ExitReason::Shutdown(None),
+        "kill" => ExitReason::Kill,
+        "killed" => ExitReason::Killed,
+        "noproc" => ExitReason::NoProc,
+        "noconnection" => ExitReason::NoConnection,
+        "timeout" => ExitReason::Timeout,
+        _ => match text.strip_prefix("shutdown:") {
+            Some(why) => ExitReason::shutdown(Term::atom(why)),
+            None => ExitReason::error(Why(text.to_string())),
+        },
+    }
+}
