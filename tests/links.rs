@@ -371,3 +371,50 @@ fn a_child_knows_its_ancestors_and_an_unlinked_one_has_no_parent() {
         end_of(system, &grandparent);
     });
 }
+
+/// Links itself to whoever asks, and answers only then.
+struct Tied(std::sync::mpsc::Sender<ExitReason>);
+struct Tie(Pid);
+
+impl GenServer for Tied {
+    type Args = std::sync::mpsc::Sender<ExitReason>;
+    async fn init(tell: Self::Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
+        cx.trap_exit(true);
+        Ok(Tied(tell))
+    }
+    async fn handle_exit(&mut self, exit: noex::Exit, _: &mut Context<Self>) {
+        let _ = self.0.send(exit.reason);
+    }
+}
+impl HandleRequest<Tie> for Tied {
+    type Reply = ();
+    async fn handle_request(
+        &mut self,
+        Tie(asker): Tie,
+        reply: noex::ReplyTo<()>,
+        cx: &mut Context<Self>,
+    ) {
+        cx.link(asker);
+        reply.reply(());
+    }
+}
+
+#[test]
+fn a_signal_sent_before_an_answer_acts_before_the_answer_is_seen() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        let tied = system.start::<Tied>(tell).wait_timeout(DEADLINE).unwrap();
+        for _ in 0..20 {
+            let server = tied.clone();
+            system
+                .spawn(move |cx: Inbox<()>| async move {
+                    // It ends as soon as it has the answer, and is linked by then.
+                    let _ = server.call(Tie(cx.pid())).await;
+                })
+                .unwrap();
+        }
+        for _ in 0..20 {
+            assert_eq!(next(system, &told), ExitReason::Normal);
+        }
+    });
+}

@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
+use super::call::note_other_wait;
 use super::edge;
 use super::node::{Discard, Kind, Node, NodeVtable, Progress, Stage};
 use super::refs::Refs;
@@ -19,6 +20,7 @@ use super::waker;
 use crate::error::CallError;
 use crate::exit::ExitReason;
 use crate::sched::worker::here;
+use crate::sync::atomic::Ordering::Relaxed;
 
 /// What a question is, whatever its answer's type.
 #[repr(C)]
@@ -260,9 +262,15 @@ impl<R> Pending<R> {
     }
 
     /// As a future: `Ready` once. Polled again after that it stays pending.
+    ///
+    /// To a process the answer comes behind the signals that were sent to it before, by whomever: they
+    /// have acted when it is there. (In OTP an answer is a message, and order is kept by that.)
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CallError>> {
-        if let Some(answer) = self.try_take() {
-            return Poll::Ready(answer);
+        if self.is_done() {
+            if signals_wait(cx) {
+                return Poll::Pending;
+            }
+            return self.try_take().map_or(Poll::Pending, Poll::Ready);
         }
         let Some(ask) = self.ask() else {
             return Poll::Pending;
@@ -274,11 +282,31 @@ impl<R> Pending<R> {
                 |old| waker::same(old, cx.waker()),
             )
         };
-        if done {
+        if done && !signals_wait(cx) {
             return self.try_take().map_or(Poll::Pending, Poll::Ready);
         }
         Poll::Pending
     }
+}
+
+/// Whether the running process has signals to take in before it may see an answer that is here. Then it
+/// is polled again when it has.
+fn signals_wait(cx: &Context<'_>) -> bool {
+    let Some(cell) = here().and_then(|worker| worker.current()) else {
+        return false;
+    };
+    // SAFETY: the running process's cell is alive.
+    let cell = unsafe { cell.as_ref() };
+    // Relaxed: whoever answered after it sent a signal has set this before; the Acquire that found the
+    // answer orders it.
+    if !cell.urgent.load(Relaxed) {
+        return false;
+    }
+    // The wake-up brings the turn back to taking in, which sees all that was sent.
+    cell.urgent.store(false, Relaxed);
+    note_other_wait(cx);
+    cx.waker().wake_by_ref();
+    true
 }
 
 impl<R> Drop for Pending<R> {

@@ -184,6 +184,9 @@ impl<R> Call<R> {
         if let Poll::Ready(answer) = pending.poll(cx) {
             return Poll::Ready(answer);
         }
+        if pending.is_done() {
+            return Poll::Pending; // signals come first
+        }
         // SAFETY: this is polled inside the running turn of `cell`.
         if let Some((question, path)) = unsafe { cell.own() }
             .extra
@@ -223,6 +226,9 @@ impl<R> Call<R> {
         if let Poll::Ready(answer) = pending.poll(cx) {
             return Poll::Ready(answer);
         }
+        if pending.is_done() {
+            return Poll::Pending; // signals come first
+        }
         let Some(core) = self.core.clone().filter(|_| self.deadline != u64::MAX) else {
             return Poll::Pending;
         };
@@ -255,8 +261,8 @@ impl<R> Future for Call<R> {
         if matches!(self.state, State::Failed(_)) && out_of_turn(cx) {
             return Poll::Pending;
         }
-        if let Some(answer) = self.try_take() {
-            return Poll::Ready(answer);
+        if !matches!(self.state, State::Pending(_)) {
+            return self.try_take().map_or(Poll::Pending, Poll::Ready);
         }
         let polled = match own_turn(cx) {
             // The deadline is on this system's clock.

@@ -151,9 +151,10 @@ async fn stop_all(
             cx.exit(*pid, ExitReason::Kill);
         }
         gone(&mut cx, &stuck, GRACE).await;
-        let before = stuck.len();
-        stuck = others(&cx);
-        if stuck.len() == before {
+        let left = others(&cx);
+        let hangs = stuck.iter().any(|pid| left.contains(pid));
+        stuck = left;
+        if hangs {
             break;
         }
     }
