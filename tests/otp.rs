@@ -56,8 +56,11 @@ themes! {
     supervisor_trees: trees_of_supervisors_do_what_they_do_in_otp,
 }
 
-fn all() -> &'static [(&'static str, Vec<Arc<Scenario>>)] {
-    static ALL: OnceLock<Vec<(&str, Vec<Arc<Scenario>>)>> = OnceLock::new();
+/// The scenarios of each file.
+type Themes = Vec<(&'static str, Vec<Arc<Scenario>>)>;
+
+fn all() -> &'static Themes {
+    static ALL: OnceLock<Themes> = OnceLock::new();
     ALL.get_or_init(|| {
         let read = |text| scenarios(text).into_iter().map(Arc::new).collect();
         THEMES
