@@ -160,7 +160,7 @@ impl Heir {
         if Takers::like(cell) != self.0.takers {
             return;
         }
-        let mut mail = std::mem::replace(&mut self.0.left.lock().mail, List::new());
+        let mut mail = std::mem::take(&mut self.0.left.lock().mail);
         // SAFETY: not queued yet, so its maker, who lends it to us alone, is alone with it. It takes
         // the envelopes (invariant 3).
         unsafe { cell.own() }.inbox.append(&mut mail);
@@ -184,7 +184,7 @@ impl Drop for Heir {
         let mut mail = {
             let mut left = self.0.left.lock();
             left.wanted = false;
-            std::mem::replace(&mut left.mail, List::new())
+            std::mem::take(&mut left.mail)
         };
         while let Some(node) = mail.pop_front() {
             // SAFETY: the list's node, ours now.
