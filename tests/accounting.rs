@@ -27,9 +27,10 @@ fn narrow(system: &System, overflow: Overflow) -> ServerRef<Puppet> {
         .unwrap()
 }
 
-/// What was counted since `before`, `init`s and all: sent, handled, aborted, rejected, dropped and
-/// undelivered.
+/// What was counted since `before`, `init`s and all, once no more is queued than then: sent, handled,
+/// aborted, rejected, dropped and undelivered.
 fn since(system: &System, before: Stats) -> [u64; 6] {
+    support::until(system, || settled(system).queued == before.queued);
     let after = settled(system);
     [
         after.sent - before.sent,
@@ -153,6 +154,7 @@ fn what_nobody_handled_is_shown_to_the_hook_with_its_receiver_and_type() {
     };
     on_all_built(built, |system| {
         let expect = |expected: Vec<(Option<Pid>, &'static str, bool)>| {
+            support::until(system, || letters.lock().unwrap().len() >= expected.len());
             settled(system);
             assert_eq!(std::mem::take(&mut *letters.lock().unwrap()), expected);
         };

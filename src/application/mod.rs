@@ -25,12 +25,6 @@
 //!   cause. noex never ends the OS process; only [`ApplicationSpec::main`] makes an exit code of it.
 //! - [`Applications::stop`] is no end in that sense, whatever the kind.
 //! - At [`shutdown`](crate::System::shutdown) applications stop before everything else.
-//!
-//! # Departures from OTP
-//! - An application is known by its type, and its environment has a type; there are no `.app` files. So
-//!   there is one application of a type in a system.
-//! - What takes "the node" down in OTP takes the `System` down.
-//! - A start that is under way when the system shuts down is killed.
 
 mod controller;
 pub(crate) use self::controller::NAME as CONTROLLER;
@@ -94,6 +88,12 @@ use crate::process::pid::Pid;
 /// system.shutdown().wait()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Departures from OTP
+/// - An application is known by its type, and its environment has a type; there are no `.app` files. So
+///   there is one application of a type in a system.
+/// - What takes "the node" down in OTP takes the `System` down.
+/// - A start that is under way when the system shuts down is killed.
 pub trait Application: Sized + Send + 'static {
     /// Its name, by which others depend on it.
     const NAME: &'static str;

@@ -17,13 +17,6 @@
 //! - Restarts are counted as by a [`Supervisor`](crate::Supervisor); an attempt that fails is made again,
 //!   as a message of the supervisor to itself, and each counts.
 //! - It stops all children at once, in no order, and kills each that has not stopped in its own time.
-//!
-//! # Departures from Elixir and OTP
-//! - Children are temporary unless their spec or template says otherwise.
-//! - A child that takes its time in `init` or `terminate` does not make the supervisor deaf, and others
-//!   are started meanwhile. Those that are being started count against
-//!   [`max_children`](DynamicSupervisor::max_children).
-//! - The period is measured exactly, not in whole seconds.
 
 pub(crate) mod children;
 pub(crate) mod handle;
@@ -81,6 +74,13 @@ use crate::system::Handle;
 /// # system.shutdown().wait()?;
 /// # Ok::<(), noex::Error>(())
 /// ```
+///
+/// # Departures from Elixir and OTP
+/// - Children are temporary unless their spec or template says otherwise.
+/// - A child that takes its time in `init` or `terminate` does not make the supervisor deaf, and others
+///   are started meanwhile. Those that are being started count against
+///   [`max_children`](DynamicSupervisor::max_children).
+/// - The period is measured exactly, not in whole seconds.
 pub struct DynamicSupervisor<A = ChildSpec, P = Pid> {
     source: Source<A, P>,
     max_children: usize,

@@ -41,11 +41,6 @@
 //!   removed; when the handler is removed for another reason the adder gets a [`HandlerExit`]. The
 //!   link stays after that, as another handler may need it.
 //! - A manager that ends, but for a kill, terminates its handlers first, and unlinks the adders.
-//!
-//! # Departures from OTP
-//! - `delete_handler` takes no `Args` for `terminate`, and gives the handler itself, not what
-//!   `terminate` returned; a swap makes the new handler's arguments of the old handler itself.
-//! - An exit signal that a living adder sends is not taken for its end.
 
 mod handle;
 mod handler;
@@ -66,6 +61,11 @@ use crate::process::signal::{Down, Exit};
 ///
 /// A callback that waits makes the manager and all its handlers wait. A panic in one removes the
 /// handler, and nothing else.
+///
+/// # Departures from OTP
+/// - `delete_handler` takes no `Args` for `terminate`, and gives the handler itself, not what
+///   `terminate` returned; a swap makes the new handler's arguments of the old handler itself.
+/// - An exit signal that a living adder sends is not taken for its end.
 pub trait EventHandler<E>: Sized + Send + 'static {
     /// What `init` is given.
     type Args: Send + 'static;

@@ -130,7 +130,8 @@ impl<S: GenServer> Context<S> {
     }
 
     /// Starts a server that is linked to this one from the start; this one is its parent. If `init`
-    /// fails, the error comes back *and* the exit signal does. OTP: `gen_server:start_link/3`.
+    /// fails, the error comes back *and* the exit signal does (in OTP not if it was killed). OTP:
+    /// `gen_server:start_link/3`.
     pub fn start_link<C: GenServer>(&self, args: C::Args) -> Start<C> {
         self.start_link_with(args, ServerOptions::new())
     }

@@ -131,7 +131,8 @@ pub trait GenServer: Sized + Send + 'static {
     /// exit signal to one that does not trap, after a kill, or when `init` failed.
     ///
     /// After a panic `self` is as the handler left it, perhaps halfway: trust nothing. (OTP has the
-    /// state before the message.) A panic in here changes neither the reason nor who is told.
+    /// state before the message.) A panic in here changes neither the reason nor who is told
+    /// (OTP: it becomes the reason).
     /// Default: nothing.
     fn terminate(
         &mut self,

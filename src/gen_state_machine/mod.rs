@@ -50,16 +50,6 @@
 //! | `gen_statem:call/2,3` | [`ServerRef::request`](crate::ServerRef::request) |
 //! | `gen_statem:cast/2`, `Pid ! Event` | [`ServerRef::cast`](crate::ServerRef::cast), [`ServerRef::send`](crate::ServerRef::send) |
 //! | `terminate/3` | [`GenStateMachine::terminate`] |
-//!
-//! # Departures from OTP
-//! - The data is changed in place. After a panic [`terminate`](GenStateMachine::terminate) gets it as
-//!   the callback left it; the state is the one before the event, as in OTP.
-//! - A message the machine makes no event of (`from_down` and its kin give none) is none: it does not
-//!   take the event timeout back.
-//! - `enter` is always called; its default does nothing.
-//! - There is no `change_callback_module`: a machine's type is fixed. There is no `hibernate`.
-//! - A running timeout of zero that is restarted with a time of its own runs for that time. (OTP 25
-//!   forgets its timer and delivers its message as an `info`.)
 
 mod context;
 mod engine;
@@ -156,6 +146,16 @@ pub enum EventType<N> {
 /// assert_eq!(lamp.request(Event::Count).wait()?, 1);
 /// # Ok::<(), noex::Error>(())
 /// ```
+///
+/// # Departures from OTP
+/// - The data is changed in place. After a panic [`terminate`](GenStateMachine::terminate) gets it as
+///   the callback left it; the state is the one before the event, as in OTP.
+/// - A message the machine makes no event of (`from_down` and its kin give none) is none: it does not
+///   take the event timeout back.
+/// - `enter` is always called; its default does nothing.
+/// - There is no `change_callback_module`: a machine's type is fixed. There is no `hibernate`.
+/// - A running timeout of zero that is restarted with a time of its own runs for that time. (OTP 25
+///   forgets its timer and delivers its message as an `info`.)
 pub trait GenStateMachine: Sized + Send + 'static {
     /// What `init` is given.
     type Args: Send + 'static;

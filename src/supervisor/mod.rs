@@ -36,17 +36,6 @@
 //! - If a child does not start with its supervisor, those before it are stopped again and the start fails
 //!   with [`StartError::Child`](crate::StartError::Child).
 //! - A supervisor that is killed takes its children along, by their links, without their shutdown times.
-//!
-//! # Departures from OTP
-//! - A child that takes its time in `init` or `terminate` does not make the supervisor deaf. Other
-//!   children are restarted and requests are answered meanwhile; what concerns the same child (with
-//!   `OneForAll` and `RestForOne`: any child) waits its turn. A child that hangs in `init` can be
-//!   terminated, and a supervisor with such a child stopped.
-//! - The period is measured exactly, not in whole seconds. The defaults are Elixir's: 3 in 5 s.
-//! - An exit signal that a living child sends its supervisor is not taken for the child's end.
-//! - `which_children` lists in start order.
-//! - Restarts may wait ([`Backoff`]), and the mail of a child that is restarted be kept
-//!   ([`MailboxFate`]). `delete_child` deletes one that waits.
 
 mod backoff;
 mod children;
@@ -88,9 +77,6 @@ use crate::system::Handle;
 /// `supervisor` returns.
 ///
 /// It is a plain value that can be cloned and put into a tree by [`ChildSpec::supervisor`].
-///
-/// While a child starts or stops, the supervisor goes on answering and restarting what does not concern
-/// that child (OTP's waits for it).
 ///
 /// # Examples
 /// ```
@@ -143,6 +129,17 @@ use crate::system::Handle;
 /// system.shutdown().wait()?;
 /// # Ok::<(), noex::Error>(())
 /// ```
+///
+/// # Departures from OTP
+/// - A child that takes its time in `init` or `terminate` does not make the supervisor deaf. Other
+///   children are restarted and requests are answered meanwhile; what concerns the same child (with
+///   `OneForAll` and `RestForOne`: any child) waits its turn. A child that hangs in `init` can be
+///   terminated, and a supervisor with such a child stopped.
+/// - The period is measured exactly, not in whole seconds. The defaults are Elixir's: 3 in 5 s.
+/// - An exit signal that a living child sends its supervisor is not taken for the child's end.
+/// - `which_children` lists in start order.
+/// - Restarts may wait ([`Backoff`]), and the mail of a child that is restarted be kept
+///   ([`MailboxFate`]). `delete_child` deletes one that waits.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     strategy: Strategy,
