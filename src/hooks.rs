@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::crash::CrashReport;
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::process::node::Discard;
@@ -41,6 +42,39 @@ pub enum Event {
         kind: &'static str,
         /// Why.
         reason: ExitReason,
+    },
+    /// A process ended by a failure of its own; told before [`Exited`](Self::Exited). OTP: a crash
+    /// report.
+    Crashed(Box<CrashReport>),
+    /// A supervisor has started a child, or started it again. OTP: a progress report.
+    ChildStarted {
+        /// The supervisor.
+        supervisor: Pid,
+        /// The id of the child.
+        child: Arc<str>,
+        /// Its process.
+        pid: Pid,
+    },
+    /// A child has ended by itself, with a reason that is not as it should be: any but `Normal` and
+    /// `Shutdown`, and of a permanent child any. OTP: the supervisor report `child_terminated`.
+    ChildEnded {
+        /// The supervisor.
+        supervisor: Pid,
+        /// The id of the child.
+        child: Arc<str>,
+        /// The process that ended.
+        pid: Pid,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// A child did not start. OTP: the supervisor report `start_error`.
+    ChildNotStarted {
+        /// The supervisor.
+        supervisor: Pid,
+        /// The id of the child.
+        child: Arc<str>,
+        /// Why.
+        error: StartError,
     },
     /// A second panic, in `terminate` or in a `Drop` of a process that was ending already. It changes
     /// neither the exit reason nor who is told of it.
@@ -128,6 +162,31 @@ impl fmt::Display for Event {
                 "{pid} gives up: its child `{child}` ended too often, the last time of: {}",
                 Capped(reason)
             ),
+            Event::Crashed(report) => write!(f, "{report}"),
+            Event::ChildStarted {
+                supervisor,
+                child,
+                pid,
+            } => write!(f, "{supervisor} started its child `{child}`: {pid}"),
+            Event::ChildEnded {
+                supervisor,
+                child,
+                pid,
+                reason,
+            } => write!(
+                f,
+                "the child `{child}` of {supervisor}, {pid}, ended: {}",
+                Capped(reason)
+            ),
+            Event::ChildNotStarted {
+                supervisor,
+                child,
+                error,
+            } => write!(
+                f,
+                "the child `{child}` of {supervisor} did not start: {}",
+                Capped(error)
+            ),
             Event::ApplicationStarted { name } => write!(f, "application {name} started"),
             Event::ApplicationNotStarted { name, error } => {
                 write!(f, "application {name} did not start: {}", Capped(error))
@@ -169,7 +228,7 @@ impl fmt::Display for Event {
 }
 
 /// Prints at most a kilobyte: a report must never be larger than the trouble it tells of.
-struct Capped<'a>(&'a dyn std::error::Error);
+pub(crate) struct Capped<'a>(pub(crate) &'a dyn std::error::Error);
 
 impl fmt::Display for Capped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,7 +286,10 @@ impl Hooks {
                     Event::Exited { reason, .. } => {
                         matches!(reason, ExitReason::Panic(_) | ExitReason::Error(_))
                     }
-                    Event::ApplicationStarted { .. } => false,
+                    // Of these the end of the process tells in one line.
+                    Event::Crashed(_) | Event::ChildEnded { .. } => false,
+                    Event::ChildStarted { .. } | Event::ApplicationStarted { .. } => false,
+                    Event::ChildNotStarted { .. } => true,
                     Event::ApplicationStopped { reason, .. } => !reason.is_normal(),
                     Event::ApplicationNotStarted { .. } => true,
                     Event::PanicWhileEnding { .. }

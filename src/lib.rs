@@ -54,6 +54,8 @@ mod agent;
 #[cfg(not(all(test, loom)))]
 mod application;
 #[cfg(not(all(test, loom)))]
+mod crash;
+#[cfg(not(all(test, loom)))]
 mod destination;
 #[cfg(not(all(test, loom)))]
 mod dynamic_supervisor;
@@ -105,6 +107,7 @@ mod exports {
         Application, ApplicationError, ApplicationInfo, ApplicationKind, ApplicationSpec,
         ApplicationStatus, Applications, ChangingApplication, EnsuringStarted, WhoseProcess,
     };
+    pub use crate::crash::CrashReport;
     pub use crate::destination::Destination;
     pub use crate::dynamic_supervisor::{
         DynamicChild, DynamicSupervisor, DynamicSupervisorRef, DynamicSupervisorStart, Template,

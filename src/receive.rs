@@ -463,6 +463,7 @@ struct ReceiverBody<P: Process> {
 
 impl<P: Process> ReceiverBody<P> {
     const VTABLE: CellVtable = CellVtable {
+        show: |_| None,
         step: step::<P>,
         panicked: |_, _, reason| Some(reason),
         drop_body: |cell| {

@@ -426,3 +426,185 @@ fn hundreds_of_thousands_of_messages_to_a_suspended_server_are_passed_over_once(
     assert_eq!(wait(diary.call(Read)).unwrap().len(), 200_000);
     system.shutdown().wait_timeout(DEADLINE).unwrap();
 }
+
+#[test]
+fn a_crash_is_reported_with_the_message_and_the_state_and_an_orderly_end_is_not() {
+    struct Fragile(String);
+    struct Break;
+    struct End;
+    impl GenServer for Fragile {
+        type Args = String;
+        async fn init(state: String, _: &mut Context<Self>) -> Result<Self, InitStop> {
+            Ok(Fragile(state))
+        }
+        fn format_status(&self) -> String {
+            assert!(self.0 != "secret", "not shown");
+            self.0.clone()
+        }
+    }
+    impl HandleCast<Break> for Fragile {
+        async fn handle_cast(&mut self, _: Break, _: &mut Context<Self>) {
+            panic!("on purpose");
+        }
+    }
+    impl HandleCast<End> for Fragile {
+        async fn handle_cast(&mut self, _: End, cx: &mut Context<Self>) {
+            cx.stop(ExitReason::Timeout);
+        }
+    }
+    let (tell, heard) = reports();
+    let builder = || {
+        let tell = tell.clone();
+        quiet().on_event(move |event| {
+            if let noex::Event::Crashed(report) = event {
+                let _ = tell.send(report.clone());
+            }
+        })
+    };
+    support::on_all_built(builder, |system| {
+        let start = |state: &str| {
+            let start = system.start::<Fragile>(state.to_owned());
+            start.wait_timeout(DEADLINE).unwrap()
+        };
+        let large = "x".repeat(100_000);
+        let broken = start(&large);
+        broken.cast(Break).unwrap();
+        broken.cast(End).unwrap();
+        let report = next(system, &heard);
+        assert_eq!(report.process.pid, broken.pid());
+        assert_eq!(report.handling, Some(std::any::type_name::<Break>()));
+        assert!(matches!(report.reason, ExitReason::Panic(_)));
+        assert!(report.state.as_ref().unwrap().len() < 2000);
+        assert!(report.to_string().len() < 4000);
+
+        // A state that cannot be shown is left out.
+        let ended = start("secret");
+        ended.cast(End).unwrap();
+        let report = next(system, &heard);
+        assert_eq!(report.reason, ExitReason::Timeout);
+        assert_eq!((report.handling, report.state.as_deref()), (None, None));
+
+        // Nobody's failure.
+        let (killed, stopped) = (start("a"), start("b"));
+        system.exit(killed.pid(), ExitReason::Kill);
+        let stop = stopped.stop(ExitReason::Shutdown(None));
+        assert_eq!(stop.wait_timeout(DEADLINE), Ok(()));
+        system.exit(start("c").pid(), ExitReason::Timeout);
+        support::pump(system);
+        assert!(heard.try_recv().is_err());
+    });
+}
+
+#[test]
+fn a_supervisor_reports_what_becomes_of_its_children() {
+    use noex::Event;
+    let (tell, heard) = reports();
+    let builder = || {
+        let tell = tell.clone();
+        quiet().on_event(move |event| match event {
+            Event::ChildStarted { .. }
+            | Event::ChildEnded { .. }
+            | Event::ChildNotStarted { .. } => {
+                let _ = tell.send(event.clone());
+            }
+            _ => {}
+        })
+    };
+    support::on_all_built(builder, |system| {
+        let (tell, _told) = reports();
+        let child = ChildSpec::worker("diary", move |starter| {
+            starter.start_link::<Diary>(tell.clone())
+        });
+        let tree = Supervisor::new(Strategy::OneForOne).child(child.name("diary"));
+        let tree = tree.start(system).wait_timeout(DEADLINE).unwrap();
+        let Event::ChildStarted {
+            supervisor,
+            child,
+            pid,
+        } = next(system, &heard)
+        else {
+            panic!("not started");
+        };
+        assert_eq!(
+            (supervisor, &*child, Some(pid)),
+            (tree.pid(), "diary", system.whereis("diary"))
+        );
+
+        system.exit(pid, ExitReason::Kill);
+        let Event::ChildEnded {
+            pid: ended, reason, ..
+        } = next(system, &heard)
+        else {
+            panic!("not ended");
+        };
+        assert_eq!((ended, reason), (pid, ExitReason::Killed));
+        assert!(matches!(next(system, &heard), Event::ChildStarted { .. }));
+
+        let bad = ChildSpec::worker("bad", |_| async {
+            Err::<Pid, _>(noex::StartError::Refused)
+        });
+        assert!(tree.start_child(bad).wait_timeout(DEADLINE).is_err());
+        let Event::ChildNotStarted { child, .. } = next(system, &heard) else {
+            panic!("started");
+        };
+        assert_eq!(&*child, "bad");
+    });
+}
+
+#[test]
+fn a_state_machine_is_looked_into_and_suspended_like_any_server() {
+    use noex::{GenStateMachine, Initial, Machine, MachineContext, Next};
+    struct Switch(u32);
+    enum Event {
+        Press,
+        Count(noex::ReplyTo<u32>),
+    }
+    impl GenStateMachine for Switch {
+        type Args = ();
+        type State = bool;
+        type Event = Event;
+        type Timeout = std::convert::Infallible;
+        async fn init(_: (), _: &mut MachineContext<Self>) -> Result<Initial<Self>, InitStop> {
+            Ok(Initial::new(Switch(0), false))
+        }
+        async fn handle_event(
+            &mut self,
+            on: &bool,
+            event: Event,
+            _: &mut MachineContext<Self>,
+        ) -> Next<Self> {
+            match event {
+                Event::Press => {
+                    self.0 += 1;
+                    Next::state(!on)
+                }
+                Event::Count(reply) => Next::keep_state().reply(reply, self.0),
+            }
+        }
+        fn format_status(&self, on: &bool) -> String {
+            format!("{on} after {}", self.0)
+        }
+    }
+    on_all(|system| {
+        let switch = system
+            .start::<Machine<Switch>>(())
+            .wait_timeout(DEADLINE)
+            .unwrap();
+        switch.cast(Event::Press).unwrap();
+        let on = switch.sys().with_state(|machine| *machine.state());
+        assert_eq!(wait(on), Ok(true));
+        wait(switch.sys().suspend()).unwrap();
+        switch.cast(Event::Press).unwrap();
+        let count = switch.request(Event::Count);
+        let status = wait(switch.sys().get_status()).unwrap();
+        assert_eq!(status.state, "true after 1");
+        wait(
+            switch
+                .sys()
+                .with_state(|machine| machine.data_mut().0 += 40),
+        )
+        .unwrap();
+        wait(switch.sys().resume()).unwrap();
+        assert_eq!(count.wait_timeout(DEADLINE), Ok(42));
+    });
+}

@@ -92,6 +92,7 @@ impl<S: GenServer> ServerBody<S> {
         step: step::<S>,
         panicked: panicked::<S>,
         drop_body: drop_body::<S>,
+        show: show::<S>,
         dealloc: |cell| {
             // SAFETY: allocated with this body, which is gone.
             unsafe { Cell::dealloc::<ServerBody<S>>(cell) }
@@ -148,6 +149,14 @@ unsafe fn drop_body<S: GenServer>(cell: NonNull<Cell>) {
         if (*body).phase.replace(Phase::Init) != Phase::Init {
             (*body).state.with_mut(|state| (*state).assume_init_drop());
         }
+    }
+}
+
+unsafe fn show<S: GenServer>(cell: NonNull<Cell>) -> Option<String> {
+    // SAFETY: called in the process's turn, when no handler's future lives.
+    unsafe {
+        let body = Cell::body::<ServerBody<S>>(cell);
+        ((*body).phase.get() != Phase::Init).then(|| parts(body).0.format_status())
     }
 }
 
@@ -525,6 +534,10 @@ unsafe fn panicked<S: GenServer>(
     let node = std::mem::replace(&mut own.current, ptr::null_mut());
     let stage = std::mem::replace(&mut own.stage, Stage::Spent);
     if !node.is_null() {
+        if stage != Stage::Spent && worker.core().hooks.wants_events() {
+            // SAFETY: whole until `abort` below.
+            own.extra().crashed_in = Some(unsafe { ((*node).vtable.type_name)() });
+        }
         if !std::mem::take(&mut own.uncounted) {
             worker.core().count(Count::Aborted, 1);
         }

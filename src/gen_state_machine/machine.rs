@@ -62,6 +62,24 @@ impl<M: GenStateMachine> std::fmt::Debug for Machine<M> {
     }
 }
 
+impl<M: GenStateMachine> Machine<M> {
+    /// The state it is in. For whoever looks inside by [`sys`](crate::sys):
+    /// `door.sys().with_state(|door| *door.state())`.
+    pub fn state(&self) -> &M::State {
+        self.engine.state()
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &M {
+        &self.data
+    }
+
+    /// Its data, to be changed between two events.
+    pub fn data_mut(&mut self) -> &mut M {
+        &mut self.data
+    }
+}
+
 /// Begins: what `init` wanted besides data and state.
 pub(crate) struct Begin<M: GenStateMachine>(Inserted<M>, Actions<M>);
 
@@ -246,6 +264,10 @@ impl<M: GenStateMachine> GenServer for Machine<M> {
             Ok(event) => self.receive(EventType::Info, event).await,
             Err(message) => cx.unexpected(&message),
         }
+    }
+
+    fn format_status(&self) -> String {
+        self.data.format_status(self.engine.state())
     }
 
     async fn terminate(&mut self, reason: ExitReason, _: &mut Context<Self>) {

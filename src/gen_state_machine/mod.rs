@@ -245,6 +245,13 @@ pub trait GenStateMachine: Sized + Send + 'static {
         async {}
     }
 
+    /// What [`sys`](crate::sys) and crash reports show of the machine. Default: the name of its type.
+    /// OTP: `format_status/1`.
+    fn format_status(&self, state: &Self::State) -> String {
+        let _ = state;
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// What the machine may do, for a picture of it ([`Transitions::to_dot`],
     /// [`Transitions::to_mermaid`]). Default: an empty table.
     fn transitions() -> Transitions {

@@ -71,6 +71,8 @@ pub(crate) struct CellVtable {
     pub(crate) panicked: unsafe fn(NonNull<Cell>, &Worker, ExitReason) -> Option<ExitReason>,
     /// Drops the body, whatever stage it is in.
     pub(crate) drop_body: unsafe fn(NonNull<Cell>),
+    /// The state, as reports show it, if there is one.
+    pub(crate) show: unsafe fn(NonNull<Cell>) -> Option<String>,
     /// Frees the memory.
     pub(crate) dealloc: unsafe fn(NonNull<Cell>),
     /// It answers calls, so it can be part of a cycle of them.
@@ -158,6 +160,8 @@ pub(crate) struct Extra {
     /// Where its mail goes when it dies.
     pub(crate) estate: Option<Arc<Estate>>,
     pub(crate) initial: super::info::Initial,
+    /// The type of the message in whose handler it panicked.
+    pub(crate) crashed_in: Option<&'static str>,
     /// It is, or was, suspended or watched.
     pub(crate) sys: Option<Box<super::sys::SysState>>,
 }

@@ -26,6 +26,7 @@ use super::pid::Pid;
 use super::signal::{
     Cause, Content, Down, Exit, Notice, Signal, SystemNode, Verdict, Watcher, judge,
 };
+use crate::crash::CrashReport;
 use crate::exit::{self, ExitReason};
 use crate::hooks::Event;
 use crate::sched::core::Core;
@@ -140,13 +141,19 @@ unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
             Ok(Step::TakeIn) => {}
             Ok(Step::Yield) => return After::Requeue,
             // SAFETY: as the caller promises.
-            Ok(Step::Exit(reason)) => return unsafe { finish(worker, this, reason) },
+            Ok(Step::Exit(reason)) => unsafe {
+                report_crash(worker, this, &reason);
+                return finish(worker, this, reason);
+            },
             Err(payload) => {
                 let reason = panic_reason(payload);
                 // SAFETY: as the caller promises.
                 if let Some(reason) = unsafe { (cell.vtable.panicked)(this, worker, reason) } {
                     // SAFETY: as the caller promises.
-                    return unsafe { finish(worker, this, reason) };
+                    unsafe {
+                        report_crash(worker, this, &reason);
+                        return finish(worker, this, reason);
+                    }
                 }
             }
         }
@@ -455,6 +462,27 @@ unsafe fn answer_orphans(cell: &Cell) {
         // SAFETY: the right to answer is in the list's hands, now ours.
         unsafe { ((*node).vtable.fail)(node, None) };
     }
+}
+
+/// Tells of a process that is about to end by a failure of its own.
+///
+/// # Safety
+/// As for [`turn`]; no handler's future lives.
+unsafe fn report_crash(worker: &Worker, this: NonNull<Cell>, reason: &ExitReason) {
+    let core = worker.core();
+    if !reason.is_abnormal() || !core.hooks.wants_events() {
+        return;
+    }
+    // SAFETY: alive, as the caller promises.
+    let cell = unsafe { this.as_ref() };
+    // A panic in there is one of the report only.
+    // SAFETY: as the caller promises.
+    let state = exit::catch(|| unsafe { (cell.vtable.show)(this) }).unwrap_or_default();
+    // SAFETY: as the caller promises.
+    let (process, extra) = unsafe { (info::describe(cell), cell.own().extra.as_ref()) };
+    let handling = extra.and_then(|extra| extra.crashed_in);
+    let report = CrashReport::new(process, reason.clone(), handling, state);
+    core.hooks.event(&Event::Crashed(Box::new(report)));
 }
 
 /// Ends the process.

@@ -11,7 +11,7 @@ use super::children::{After, Attempt, Key, State, Stopping};
 use super::handle::ChildError;
 use super::inheritance::{Inheritance, MailboxFate};
 use super::process::{Cx, Deadline, Poke, SupervisorProcess, abandon, tell};
-use super::spec::{ChildSpec, Shutdown, Starting};
+use super::spec::{ChildSpec, Restart, Shutdown, Starting};
 use super::starter::{Started, Starter};
 use super::strategy::{Ending, Fate, Scope, Strategy, check_all, fate};
 use crate::error::StartError;
@@ -488,6 +488,25 @@ impl SupervisorProcess {
 
     /// An attempt is over: what that means to its job, which goes on afterwards.
     pub(super) fn started(&mut self, cx: &Cx, key: Key, number: u64, outcome: Outcome) {
+        match &outcome {
+            Outcome::Started(pid) => self.report(cx, key, |supervisor, child| {
+                let pid = *pid;
+                Event::ChildStarted {
+                    supervisor,
+                    child,
+                    pid,
+                }
+            }),
+            Outcome::Failed(error) => self.report(cx, key, |supervisor, child| {
+                let error = error.clone();
+                Event::ChildNotStarted {
+                    supervisor,
+                    child,
+                    error,
+                }
+            }),
+            Outcome::Ignored | Outcome::Cancelled => {}
+        }
         let Some(job) = self.jobs.get_mut(&number) else {
             return;
         };
@@ -566,12 +585,28 @@ impl SupervisorProcess {
                 child.heirs.clear();
             }
         }
+        if reason.is_abnormal() || child.spec.restart == Restart::Permanent {
+            self.report(cx, key, |supervisor, child| Event::ChildEnded {
+                supervisor,
+                child,
+                pid,
+                reason: reason.clone(),
+            });
+        }
         self.children.forget_pid(pid);
         match fate {
             // If its group is being stopped just now, it is started with that, and no longer waits to
             // be restarted when this comes up. OTP: `shutdown/1` takes the exit out of the mailbox.
             Fate::Restart => self.recover(key, reason),
             Fate::Keep | Fate::Forget => self.children.settle(key),
+        }
+    }
+
+    /// Tells whoever listens what became of a child.
+    fn report(&mut self, cx: &Cx, key: Key, what: impl FnOnce(Pid, Arc<str>) -> Event) {
+        if let Some(child) = self.children.get_mut(key) {
+            let event = what(cx.pid(), child.spec.id.clone());
+            cx.core().hooks.event(&event);
         }
     }
 
