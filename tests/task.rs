@@ -633,7 +633,10 @@ fn a_task_nobody_waits_for_ends_with_what_it_returns() {
             at.await;
             Err::<(), _>("no luck")
         });
-        let monitor = system.monitor(pid.expect("a running system"));
+        let pid = pid.expect("a running system");
+        let monitor = system.monitor(pid);
+        // Once this is answered the monitor, sent before it, is there.
+        assert!(system.process_info(pid).wait_timeout(DEADLINE).is_some());
         open.open();
         let reason = monitor.wait_timeout(DEADLINE).expect("its end").reason;
         assert_eq!(format!("{reason:#}"), "error: no luck");
