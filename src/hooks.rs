@@ -2,6 +2,7 @@
 //! that run too long. Without hooks, what a person must know goes to standard error in one line.
 
 use std::fmt;
+use std::io::Write;
 use std::time::Duration;
 
 use crate::crash::CrashReport;
@@ -299,7 +300,10 @@ impl Hooks {
                     | Event::LongHandler { .. } => true,
                 };
                 if trouble {
-                    eprintln!("noex: {event}");
+                    // Not `eprintln!`, which panics if nobody reads; and an error's `Display` may.
+                    crate::process::deliver::guard(|| {
+                        let _ = writeln!(std::io::stderr(), "noex: {event}");
+                    });
                 }
             }
         }

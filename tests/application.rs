@@ -242,8 +242,9 @@ fn what_cannot_be_done_is_an_error_that_says_why() {
         let missing =
             applications.ensure_all_started(["web", "nothing"], ApplicationKind::Permanent);
         assert_eq!(missing.wait_timeout(DEADLINE).map(drop), unknown);
-        // Not even a part of that was started.
-        assert!(all_told(&told).is_empty());
+        // What was started for that was stopped again.
+        assert!(running(&applications).is_empty());
+        all_told(&told);
 
         assert_eq!(
             start(&applications, "shop"),
@@ -617,5 +618,66 @@ fn what_becomes_of_applications_is_reported() {
         );
         let ended = next(system, &heard);
         assert!(ended.starts_with("application store ended: "), "{ended}");
+    });
+}
+
+#[test]
+fn a_start_that_comes_while_it_stops_begins_when_it_has_stopped() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<App<0>>(Env::new(&tell, Acts::Well));
+        applications.load(spec).unwrap();
+        assert_eq!(start(&applications, "store"), Ok(()));
+        let stopped = applications.stop("store");
+        let started = applications.ensure_all_started(["store"], ApplicationKind::Permanent);
+        assert_eq!(stopped.wait_timeout(DEADLINE), Ok(()));
+        assert_eq!(started.wait_timeout(DEADLINE).unwrap().len(), 1);
+        assert_eq!(running(&applications), ["store"]);
+        let told = all_told(&told);
+        let starts = told.iter().filter(|told| *told == "start store").count();
+        assert_eq!(starts, 2, "{told:?}");
+    });
+}
+
+#[test]
+fn an_environment_may_be_clumsy_and_harms_only_its_own_application() {
+    /// Panics when it is cloned; asks for the applications when it is dropped.
+    struct Clumsy(noex::Handle);
+    impl Clone for Clumsy {
+        fn clone(&self) -> Self {
+            panic!("on purpose");
+        }
+    }
+    impl Drop for Clumsy {
+        fn drop(&mut self) {
+            assert!(self.0.applications().loaded().len() < 10);
+        }
+    }
+    struct Odd;
+    impl Application for Odd {
+        const NAME: &'static str = "odd";
+        type Env = Clumsy;
+        async fn start(_: Clumsy, _: &ProcessContext) -> Result<(Self, Pid), StartError> {
+            Err(StartError::Ignore)
+        }
+    }
+    on_all(|system| {
+        let (applications, _told) = load(system, well());
+        assert_eq!(start(&applications, "store"), Ok(()));
+        let odd = || ApplicationSpec::new::<Odd>(Clumsy(system.handle()));
+        applications.load(odd()).unwrap();
+        assert!(applications.load(odd()).is_err());
+        match start(&applications, "odd") {
+            Err(ApplicationError::Start { error, .. }) => {
+                assert!(
+                    matches!(error, StartError::Init(ExitReason::Panic(_))),
+                    "{error:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(running(&applications), ["store"]);
+        assert_eq!(applications.unload("odd"), Ok(()));
     });
 }

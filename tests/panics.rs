@@ -573,8 +573,9 @@ fn the_report_of_a_crash_is_small_whatever_the_panic_and_the_mailbox_hold() {
     settled(&system);
     let reports = reports.lock().unwrap();
     let crash: Vec<_> = reports.iter().filter(|line| line.contains("yyy")).collect();
-    assert_eq!(crash.len(), 1);
-    assert!(crash[0].len() < 2000, "{} bytes", crash[0].len());
+    // The crash report, and the end.
+    assert_eq!(crash.len(), 2);
+    assert!(crash.iter().all(|line| line.len() < 2000));
     assert!(reports.iter().all(|line| !line.contains("zzz")));
 }
 
@@ -702,4 +703,30 @@ fn without_a_hook_a_crash_is_one_line_on_standard_error() {
     // The default message of a process's panic is not printed beside it.
     assert_eq!(told.matches("in plain sight").count(), 1, "{told}");
     assert_eq!(told.matches("panicked at").count(), 1, "{told}");
+}
+
+#[test]
+fn an_exit_reason_that_cannot_be_printed_harms_nobody() {
+    #[derive(Debug)]
+    struct Unspeakable;
+    impl std::fmt::Display for Unspeakable {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("not to be said");
+        }
+    }
+    impl std::error::Error for Unspeakable {}
+    // No hook: the end of the process is printed.
+    let system = System::builder().schedulers(1).build().unwrap();
+    for _ in 0..2 {
+        let process = system.spawn(|mut inbox: Inbox<()>| async move {
+            inbox.recv().await;
+            Err::<(), _>(Unspeakable)
+        });
+        let process = process.unwrap();
+        let end = system.monitor(process.pid());
+        process.send(()).unwrap();
+        let reason = end.wait_timeout(DEADLINE).unwrap().reason;
+        assert!(matches!(reason, ExitReason::Error(_)));
+    }
+    system.shutdown().wait_timeout(DEADLINE).unwrap();
 }

@@ -608,3 +608,31 @@ fn a_state_machine_is_looked_into_and_suspended_like_any_server() {
         assert_eq!(count.wait_timeout(DEADLINE), Ok(42));
     });
 }
+
+#[test]
+fn a_sink_that_panics_as_it_is_dropped_harms_nobody() {
+    struct Rude;
+    impl Drop for Rude {
+        fn drop(&mut self) {
+            panic!("rude");
+        }
+    }
+    on_all(|system| {
+        for stop in [false, true] {
+            let (diary, _told) = diary(system);
+            let rude = Rude;
+            let sink = move |_: &SysEvent| {
+                let _ = &rude;
+            };
+            wait(diary.sys().trace(sink)).unwrap();
+            if !stop {
+                wait(diary.sys().no_trace()).unwrap();
+                assert!(diary.is_alive());
+            }
+            let end = system.monitor(diary.pid());
+            let stopped = diary.stop(ExitReason::Normal).wait_timeout(DEADLINE);
+            assert_eq!(stopped, Ok(()));
+            assert!(end.wait_timeout(DEADLINE).is_ok());
+        }
+    });
+}

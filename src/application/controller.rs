@@ -37,6 +37,8 @@ struct Work {
     /// Why the start failed, as the master told.
     failure: Option<StartError>,
     askers: Vec<Asker>,
+    /// Who wants it started again when it has stopped.
+    then_start: Vec<(ApplicationKind, Asker)>,
 }
 
 pub(crate) struct Controller {
@@ -86,6 +88,7 @@ impl GenServer for Controller {
             ApplicationStatus::Starting => {
                 let error = work.failure.unwrap_or(StartError::Init(exit.reason));
                 self.tell(cx, &name, Change::NotStarted(&error));
+                let name = name.clone();
                 Err(ApplicationError::Start { name, error })
             }
             ApplicationStatus::Stopping => {
@@ -104,6 +107,10 @@ impl GenServer for Controller {
         };
         for asker in work.askers {
             asker.reply(answer.clone());
+        }
+        for (kind, asker) in work.then_start {
+            let name = name.clone();
+            self.start(StartApplication { name, kind }, asker, cx);
         }
     }
 
@@ -146,6 +153,46 @@ impl Controller {
         self.works.values_mut().find(|work| &*work.name == name)
     }
 
+    fn start(&mut self, start: StartApplication, asker: Asker, cx: &Context<Self>) {
+        let StartApplication { name, kind } = start;
+        let status = self.shared.0.lock().get(&name).map(|entry| entry.status);
+        if status == Ok(ApplicationStatus::Starting) {
+            // As in OTP: whoever comes second waits for the same start.
+            if let Some(work) = self.work(&name) {
+                work.askers.push(asker);
+            }
+            return;
+        }
+        if status == Ok(ApplicationStatus::Stopping) {
+            // OTP's controller would not hear of it before the stop is done.
+            if let Some(work) = self.work(&name) {
+                work.then_start.push((kind, asker));
+            }
+            return;
+        }
+        let begun = self.shared.0.lock().begin_start(&name, kind);
+        let (spec, env) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return asker.reply(Err(error)),
+        };
+        match spec.launch(cx, env) {
+            Ok(orders) => {
+                let work = Work {
+                    name,
+                    failure: None,
+                    askers: vec![asker],
+                    then_start: Vec::new(),
+                    orders,
+                };
+                self.works.insert(work.orders.pid(), work);
+            }
+            Err(error) => {
+                self.shared.0.lock().set(&name, ApplicationStatus::Loaded);
+                asker.reply(Err(ApplicationError::Start { name, error }));
+            }
+        }
+    }
+
     fn tell(&self, cx: &Context<Self>, name: &Arc<str>, change: Change<'_>) {
         let name = name.clone();
         let event = match change {
@@ -172,35 +219,7 @@ impl HandleRequest<StartApplication> for Controller {
         asker: Asker,
         cx: &mut Context<Self>,
     ) {
-        let StartApplication { name, kind } = start;
-        let status = self.shared.0.lock().get(&name).map(|entry| entry.status);
-        if status == Ok(ApplicationStatus::Starting) {
-            // As in OTP: whoever comes second waits for the same start.
-            if let Some(work) = self.work(&name) {
-                work.askers.push(asker);
-            }
-            return;
-        }
-        let begun = self.shared.0.lock().begin_start(&name, kind);
-        let (spec, env) = match begun {
-            Ok(begun) => begun,
-            Err(error) => return asker.reply(Err(error)),
-        };
-        match spec.launch(cx, env) {
-            Ok(orders) => {
-                let work = Work {
-                    name,
-                    failure: None,
-                    askers: vec![asker],
-                    orders,
-                };
-                self.works.insert(work.orders.pid(), work);
-            }
-            Err(error) => {
-                self.shared.0.lock().set(&name, ApplicationStatus::Loaded);
-                asker.reply(Err(ApplicationError::Start { name, error }));
-            }
-        }
+        self.start(start, asker, cx);
     }
 }
 
@@ -234,8 +253,10 @@ impl HandleRequest<StopApplication> for Controller {
         asker: Asker,
         _: &mut Context<Self>,
     ) {
-        let status = match self.shared.0.lock().get(&name) {
-            Ok(entry) => entry.status,
+        // Not answered under the lock: an answer runs wakers.
+        let status = self.shared.0.lock().get(&name).map(|entry| entry.status);
+        let status = match status {
+            Ok(status) => status,
             Err(error) => return asker.reply(Err(error)),
         };
         let work = match status {

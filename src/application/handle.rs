@@ -70,7 +70,8 @@ impl Applications {
     /// # Errors
     /// [`ApplicationError::AlreadyLoaded`]: one of this name is.
     pub fn load(&self, spec: ApplicationSpec) -> Result<(), ApplicationError> {
-        self.table().load(spec)
+        let refused = self.table().load(spec);
+        refused.map_err(|spec| ApplicationError::AlreadyLoaded(spec.name.clone()))
     }
 
     /// Forgets an application that does not run, and its environment. OTP: `application:unload/1`.
@@ -78,7 +79,9 @@ impl Applications {
     /// # Errors
     /// [`ApplicationError::NotLoaded`], [`ApplicationError::Running`].
     pub fn unload(&self, name: &str) -> Result<(), ApplicationError> {
-        self.table().unload(name)
+        let unloaded = self.table().unload(name)?;
+        drop(unloaded);
+        Ok(())
     }
 
     /// Starts a loaded application. Ready when its tree stands and its phases are done. Who asks while it
@@ -127,23 +130,52 @@ impl Applications {
         names: &[Arc<str>],
         kind: ApplicationKind,
     ) -> Result<Vec<Arc<str>>, ApplicationError> {
-        let plan = self.table().plan(names)?;
         let mut started: Vec<Arc<str>> = Vec::new();
-        for name in plan {
-            match self.start(&name, kind).await {
-                Ok(()) => started.push(name),
-                // By somebody else meanwhile.
-                Err(ApplicationError::AlreadyStarted(_)) => {}
-                Err(error) => {
-                    for name in started.iter().rev() {
-                        // One that has ended by itself is stopped.
-                        let _ = self.stop(name).await;
-                    }
-                    return Err(error);
+        for name in names {
+            if let Err(error) = self.start_with_needs(name, kind, &mut started).await {
+                for name in started.iter().rev() {
+                    // One that has ended by itself is stopped.
+                    let _ = self.stop(name).await;
                 }
+                return Err(error);
             }
         }
         Ok(started)
+    }
+
+    /// Starts what is asked for; told what is missing, that first. As in OTP, so that what runs is left
+    /// alone, whatever it once depended on.
+    async fn start_with_needs(
+        &self,
+        name: &Arc<str>,
+        kind: ApplicationKind,
+        started: &mut Vec<Arc<str>>,
+    ) -> Result<(), ApplicationError> {
+        let mut path = vec![name.clone()];
+        while let Some(next) = path.last().cloned() {
+            match self.start(&next, kind).await {
+                Ok(()) => {
+                    started.push(next);
+                    path.pop();
+                }
+                Err(ApplicationError::AlreadyStarted(_)) => {
+                    path.pop();
+                }
+                // It had been started for this, and has ended again.
+                Err(error @ ApplicationError::NotStarted(_)) if error.is_about(started) => {
+                    return Err(error);
+                }
+                Err(ApplicationError::NotStarted(needed)) => {
+                    let from = path.iter().position(|passed| *passed == needed);
+                    path.push(needed);
+                    if let Some(from) = from {
+                        return Err(ApplicationError::Circle(path.split_off(from)));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Stops an application that runs: `prep_stop`, its tree, `stop`. Ready when it is gone. Those that

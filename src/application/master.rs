@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Application;
 use super::controller::{Begun, Controller};
-use super::spec::ApplicationSpec;
+use super::spec::{ApplicationSpec, Env};
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::gen_server::{
@@ -34,10 +34,10 @@ pub(crate) struct Master<A> {
 }
 
 /// Starts the application.
-struct Begin<E>(E);
+struct Begin(Env);
 
 impl<A: Application> GenServer for Master<A> {
-    type Args = (Arc<ApplicationSpec>, A::Env, ServerRef<Controller>);
+    type Args = (Arc<ApplicationSpec>, Env, ServerRef<Controller>);
 
     async fn init(
         (spec, env, controller): Self::Args,
@@ -71,8 +71,10 @@ impl<A: Application> GenServer for Master<A> {
 }
 
 impl<A: Application> Master<A> {
-    async fn begin(&mut self, env: A::Env, cx: &ProcessContext) -> Result<Pid, StartError> {
-        let (state, top) = A::start(env, cx).await?;
+    async fn begin(&mut self, env: Env, cx: &ProcessContext) -> Result<Pid, StartError> {
+        // Set through `set_env::<A>` or `new::<A>`, so it is an `A::Env`. Cloned in here: it is user code.
+        let env = env.downcast_ref::<A::Env>().cloned();
+        let (state, top) = A::start(env.ok_or(StartError::Refused)?, cx).await?;
         // It is, if it was started as the documentation says.
         cx.link(top);
         self.top = Some(top);
@@ -98,8 +100,8 @@ impl<A: Application> Master<A> {
     }
 }
 
-impl<A: Application> HandleContinue<Begin<A::Env>> for Master<A> {
-    async fn handle_continue(&mut self, Begin(env): Begin<A::Env>, cx: &mut Context<Self>) {
+impl<A: Application> HandleContinue<Begin> for Master<A> {
+    async fn handle_continue(&mut self, Begin(env): Begin, cx: &mut Context<Self>) {
         let timeout = self.spec.start_timeout;
         let begun = match timeout {
             None => self.begin(env, cx).await,

@@ -48,9 +48,7 @@ impl ApplicationSpec {
     /// The application `A` with its environment, and the defaults that each method names.
     pub fn new<A: Application>(env: A::Env) -> Self {
         let launch = |cx: &Context<Controller>, spec, env: Env| {
-            // Set through `set_env::<A>` or here, so it is an `A::Env`.
-            let env = env.downcast_ref::<A::Env>().ok_or(StartError::Refused)?;
-            let start = cx.start_link::<Master<A>>((spec, env.clone(), cx.this()));
+            let start = cx.start_link::<Master<A>>((spec, env, cx.this()));
             Ok(start.launched()?.recipient())
         };
         ApplicationSpec {

@@ -63,7 +63,7 @@ pub enum ApplicationError {
     /// One of this name is loaded already. OTP: `{already_loaded, Name}`.
     #[error("an application `{0}` is loaded already")]
     AlreadyLoaded(Arc<str>),
-    /// It runs, or is being stopped. OTP: `{already_started, Name}`.
+    /// It runs. OTP: `{already_started, Name}`.
     #[error("the application `{0}` is started already")]
     AlreadyStarted(Arc<str>),
     /// It does not run; of a start: one it depends on does not. OTP: `{not_started, Name}`.
@@ -90,6 +90,13 @@ pub enum ApplicationError {
     /// The controller is gone, as the system shuts down; or `.wait()` must not be used here.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+impl ApplicationError {
+    /// Whether one of `names` is what is not started.
+    pub(crate) fn is_about(&self, names: &[Arc<str>]) -> bool {
+        matches!(self, ApplicationError::NotStarted(name) if names.contains(name))
+    }
 }
 
 /// An application that everything depends on has ended; the reason with which the system ends. OTP:
@@ -158,9 +165,10 @@ impl Table {
         self.entries.values()
     }
 
-    pub(crate) fn load(&mut self, spec: ApplicationSpec) -> Result<(), ApplicationError> {
+    /// What is refused comes back: it is user code that drops it, and not under the table's lock.
+    pub(crate) fn load(&mut self, spec: ApplicationSpec) -> Result<(), ApplicationSpec> {
         if self.entries.contains_key(&spec.name) {
-            return Err(ApplicationError::AlreadyLoaded(spec.name));
+            return Err(spec);
         }
         let entry = Entry {
             env: spec.env.clone(),
@@ -173,13 +181,13 @@ impl Table {
         Ok(())
     }
 
-    pub(crate) fn unload(&mut self, name: &str) -> Result<(), ApplicationError> {
+    /// What was there comes back, as with [`load`](Self::load).
+    pub(crate) fn unload(&mut self, name: &str) -> Result<Option<Entry>, ApplicationError> {
         let entry = self.get(name)?;
         if entry.status != ApplicationStatus::Loaded {
             return Err(ApplicationError::Running(entry.spec.name.clone()));
         }
-        self.entries.remove(name);
-        Ok(())
+        Ok(self.entries.remove(name))
     }
 
     fn runs(&self, name: &str) -> bool {
@@ -228,37 +236,6 @@ impl Table {
         let mut entries: Vec<_> = self.entries.values().filter(started).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.order));
         entries
-    }
-
-    /// In which order to start what `names` needs and does not run: what one depends on before it.
-    pub(crate) fn plan(&self, names: &[Arc<str>]) -> Result<Vec<Arc<str>>, ApplicationError> {
-        let (mut plan, mut path) = (Vec::new(), Vec::new());
-        for name in names {
-            self.visit(name, &mut plan, &mut path)?;
-        }
-        Ok(plan)
-    }
-
-    fn visit(
-        &self,
-        name: &Arc<str>,
-        plan: &mut Vec<Arc<str>>,
-        path: &mut Vec<Arc<str>>,
-    ) -> Result<(), ApplicationError> {
-        if plan.contains(name) || self.runs(name) {
-            return Ok(());
-        }
-        if let Some(from) = path.iter().position(|passed| passed == name) {
-            path.push(name.clone());
-            return Err(ApplicationError::Circle(path.split_off(from)));
-        }
-        path.push(name.clone());
-        for needed in self.needs(self.get(name)?) {
-            self.visit(needed, plan, path)?;
-        }
-        path.pop();
-        plan.push(name.clone());
-        Ok(())
     }
 }
 

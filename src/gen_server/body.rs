@@ -17,7 +17,7 @@ use crate::exit::ExitReason;
 use crate::hooks::Event;
 use crate::process::ask::Ask;
 use crate::process::bounded::Next;
-use crate::process::cell::{Cell, CellVtable, Step};
+use crate::process::cell::{Cell, CellVtable, Extra, Step};
 use crate::process::deliver::AbortOnDrop;
 use crate::process::node::{Kind, Node, Progress, Stage};
 use crate::process::signal::{Content, Notice, SystemNode};
@@ -185,7 +185,8 @@ unsafe fn step<S: GenServer>(this: NonNull<Cell>, worker: &Worker) -> Step {
             }
         }
         loop {
-            if cell.own().extra.is_some() {
+            let extra = cell.own().extra.as_deref();
+            if extra.is_some_and(Extra::goes_ahead) {
                 match ahead(cell, worker, body) {
                     Ahead::Nothing => {}
                     Ahead::Done => continue,
@@ -229,7 +230,9 @@ enum Ahead {
     Step(Step),
 }
 
-/// Sees to what comes ahead of messages: the end of the server, and what it wants to continue with.
+/// Sees to what comes ahead of messages: the end of the server, what it wants to continue with, and that
+/// it is suspended.
+#[cold]
 unsafe fn ahead<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBody<S>) -> Ahead {
     // SAFETY: throughout: as in `step`.
     unsafe {
@@ -292,7 +295,9 @@ unsafe fn open<S: GenServer>(
         if let Some(extra) = own.extra.as_mut() {
             if vtable.kind == Kind::Handler {
                 extra.timeout.disarm(worker.core());
-                observe(cell, SysAction::Got((vtable.type_name)()));
+                if extra.sys.is_some() {
+                    observe(cell, SysAction::Got((vtable.type_name)()));
+                }
             }
         }
         worker.set_message(Some(vtable));
@@ -312,6 +317,7 @@ unsafe fn open<S: GenServer>(
 ///
 /// # Safety
 /// The running turn, and nobody refers to its `extra`.
+#[cold]
 unsafe fn observe(cell: &Cell, action: SysAction) {
     // SAFETY: as the caller promises.
     let extra = unsafe { cell.own() }.extra.as_mut();
@@ -338,8 +344,9 @@ unsafe fn done<S: GenServer>(cell: &Cell, worker: &Worker, body: *mut ServerBody
         if extra.timeout.is_active() {
             extra.timeout.arm(worker.core(), cell);
         }
-        if let Some(sys) = extra.sys.as_mut() {
-            sys.observe(cell, SysAction::Done);
+        if extra.sys.is_some() {
+            // SAFETY: the running turn; `extra` is not used any more.
+            unsafe { observe(cell, SysAction::Done) };
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a server's callbacks are given beside the message.
 
+use std::io::Write;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Duration;
@@ -208,10 +209,11 @@ impl<S: GenServer> Context<S> {
         core.hooks
             .dead_letter(Some(self.process.pid()), message.type_name(), Discard::Dead);
         if !core.hooks.hears_dead_letters() {
-            eprintln!(
-                "noex: {} got an unexpected message of type {}",
-                self.process.pid(),
-                message.type_name()
+            let (pid, kind) = (self.process.pid(), message.type_name());
+            // Not `eprintln!`, which panics if nobody reads.
+            let _ = writeln!(
+                std::io::stderr(),
+                "noex: {pid} got an unexpected message of type {kind}"
             );
         }
         // It was handled in so far as it was taken; it counts as undelivered instead.

@@ -20,7 +20,6 @@ use super::waker;
 use crate::error::CallError;
 use crate::exit::ExitReason;
 use crate::sched::worker::here;
-use crate::sync::atomic::Ordering::Relaxed;
 
 /// What a question is, whatever its answer's type.
 #[repr(C)]
@@ -295,15 +294,12 @@ fn signals_wait(cx: &Context<'_>) -> bool {
     let Some(cell) = here().and_then(|worker| worker.current()) else {
         return false;
     };
+    // Asked of the mailbox itself: `urgent` is a hint, which may come late.
     // SAFETY: the running process's cell is alive.
-    let cell = unsafe { cell.as_ref() };
-    // Relaxed: whoever answered after it sent a signal has set this before; the Acquire that found the
-    // answer orders it.
-    if !cell.urgent.load(Relaxed) {
+    if !unsafe { cell.as_ref() }.mailbox.has_signal() {
         return false;
     }
     // The wake-up brings the turn back to taking in, which sees all that was sent.
-    cell.urgent.store(false, Relaxed);
     note_other_wait(cx);
     cx.waker().wake_by_ref();
     true

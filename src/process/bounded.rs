@@ -4,8 +4,9 @@
 //! # Invariants
 //! 1. Every node of the process lies in the ring, in order of sending; its stack has bells only.
 //! 2. `counted` is the number of bounded entries in the ring, at most `capacity`.
-//! 3. An entry keeps its place until the owner pops it: what is taken out from the middle leaves
-//!    `None`, so places can be named by number.
+//! 3. An entry keeps its place while the owner walks along the places: what is taken out from the middle
+//!    leaves `None`, so places can be named by number. Such holes are dropped as they come to the front,
+//!    and all of them, when nobody walks, once they are the most of what is there.
 //! 4. A sender that waits for room is woken when room comes, or when the process dies. All are woken
 //!    and try again: one alone might have given up meanwhile and take the room to its grave.
 //! 5. A signal in the ring was put there together with a bell in the stack. Signals are carried out
@@ -61,8 +62,12 @@ struct Entry {
 
 struct Ring {
     entries: VecDeque<Option<Entry>>,
-    /// How many entries the owner has popped: the number of the front one.
+    /// The number of the front entry: how many were popped, but for a correction in `put_back`.
     popped: u64,
+    /// How many places nothing lies in.
+    holes: usize,
+    /// The owner walks along the places (`take_signal`): they must keep their numbers.
+    walked: bool,
     counted: usize,
     waiting: Vec<Waker>,
     closed: bool,
@@ -97,12 +102,31 @@ pub(crate) enum Next {
     Signal,
 }
 
+impl Ring {
+    /// Drops places that nothing lies in: those in front at once, others when there are too many. So the
+    /// ring stays as small as what is in it.
+    fn tidy(&mut self) {
+        while let Some(None) = self.entries.front() {
+            self.entries.pop_front();
+            self.popped += 1;
+            self.holes -= 1;
+        }
+        if !self.walked && self.holes > 32 && self.holes > self.entries.len() / 2 {
+            self.entries.retain(Option::is_some);
+            self.holes = 0;
+        }
+    }
+}
+
 /// Takes the first node out, and wakes who waits for its room once the lock is free.
 fn pop_front(mut ring: MutexGuard<'_, Ring>) -> Option<*mut Node> {
     loop {
         let entry = ring.entries.pop_front()?;
         ring.popped += 1;
-        let Some(entry) = entry else { continue };
+        let Some(entry) = entry else {
+            ring.holes -= 1;
+            continue;
+        };
         ring.counted -= usize::from(entry.counted);
         let waiting = if entry.counted {
             std::mem::take(&mut ring.waiting)
@@ -126,6 +150,8 @@ impl Bounded {
             ring: Mutex::new(Ring {
                 entries: VecDeque::new(),
                 popped: 0,
+                holes: 0,
+                walked: false,
                 counted: 0,
                 waiting: Vec::new(),
                 closed: false,
@@ -151,6 +177,8 @@ impl Bounded {
                 .find(|entry| entry.as_ref().is_some_and(|entry| entry.counted));
             displaced = oldest.and_then(Option::take).map(|entry| entry.node);
             ring.counted -= 1;
+            ring.holes += 1;
+            ring.tidy();
         }
         ring.entries.push_back(Some(Entry { node, counted }));
         ring.counted += usize::from(counted);
@@ -212,10 +240,7 @@ impl Bounded {
                     return Next::Signal;
                 }
                 Some(Some(_)) => return pop_front(ring).map_or(Next::Nothing, Next::Message),
-                Some(None) => {
-                    ring.entries.pop_front();
-                    ring.popped += 1;
-                }
+                Some(None) => ring.tidy(),
             }
         }
     }
@@ -248,20 +273,35 @@ impl Bounded {
                 unsafe { (*entry.node).vtable.kind == Kind::Signal }
             });
             if is_signal {
-                return entry.take().map(|entry| (popped + i as u64, entry.node));
+                let taken = entry.take().map(|entry| (popped + i as u64, entry.node));
+                ring.holes += 1;
+                ring.walked = true;
+                return taken;
             }
         }
+        ring.walked = false;
+        ring.tidy();
         None
     }
 
     /// Puts a node into the place `take_signal` emptied.
     pub(crate) fn put_back(&self, place: u64, node: *mut Node) {
         let mut ring = self.ring.lock();
-        let at = (place - ring.popped) as usize;
-        ring.entries[at] = Some(Entry {
+        let entry = Some(Entry {
             node,
             counted: false,
         });
+        match place.checked_sub(ring.popped) {
+            Some(at) => {
+                ring.entries[at as usize] = entry;
+                ring.holes -= 1;
+            }
+            // A push has tidied up to there: it is in front of all that is left.
+            None => {
+                ring.entries.push_front(entry);
+                ring.popped -= 1;
+            }
+        }
     }
 
     /// How many nodes wait.
@@ -280,6 +320,8 @@ impl Bounded {
             .iter_mut()
             .find(|entry| entry.as_ref().is_some_and(|entry| wanted(entry.node)))?;
         let entry = found.take()?;
+        ring.holes += 1;
+        ring.tidy();
         ring.counted -= usize::from(entry.counted);
         let waiting = if entry.counted {
             std::mem::take(&mut ring.waiting)
@@ -299,5 +341,57 @@ impl Bounded {
             std::mem::take(&mut ring.waiting)
         };
         wake_all(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signal::{Notice, SystemNode};
+    use super::*;
+
+    fn node() -> *mut Node {
+        SystemNode::notice(Notice::Timeout(0))
+    }
+
+    fn drop_node(node: *mut Node) {
+        // SAFETY: made by `node`, and given back.
+        drop(unsafe { SystemNode::open(node) });
+    }
+
+    #[test]
+    fn the_ring_stays_as_small_as_what_is_in_it() {
+        let policy = MailboxPolicy::Bounded {
+            capacity: 4,
+            overflow: Overflow::DropOldest,
+        };
+        let bounded = Bounded::new(policy).unwrap();
+        let mailbox = Mailbox::new_queued();
+        let places = || bounded.ring.lock().entries.len();
+        // One that no message displaces, in front of all.
+        let _ = bounded.push(&mailbox, node(), Class::Exempt);
+        for _ in 0..1000 {
+            if let Put::Displaced(oldest, _) = bounded.push(&mailbox, node(), Class::Counted) {
+                drop_node(oldest);
+            }
+            assert!(places() <= 2 * (5 + 33), "{} places", places());
+        }
+        // Taken out from the middle, as a suspended server does.
+        for _ in 0..1000 {
+            let _ = bounded.push(&mailbox, node(), Class::Exempt);
+            let mut passed = 0;
+            let last = bounded.remove_first(|_| {
+                passed += 1;
+                passed > 5
+            });
+            last.into_iter().for_each(drop_node);
+            assert!(places() <= 2 * (6 + 33), "{} places", places());
+        }
+        let mut left = 0;
+        while let Some(node) = bounded.pop() {
+            drop_node(node);
+            left += 1;
+        }
+        assert_eq!(left, 5);
+        assert_eq!(bounded.ring.lock().holes, 0);
     }
 }

@@ -316,7 +316,11 @@ pub(crate) fn out_of_turn(cx: &Context<'_>) -> bool {
         return false;
     };
     // SAFETY: the running process's cell is alive.
-    if !unsafe { cell.as_ref() }.urgent.load(Relaxed) && worker.charge() {
+    let urgent = &unsafe { cell.as_ref() }.urgent;
+    if urgent.load(Relaxed) {
+        // Taken in next. (The flag may come late, behind the signal it tells of, and must not stay.)
+        urgent.store(false, Relaxed);
+    } else if worker.charge() {
         return false;
     }
     worker.turn.yielded.set(true);

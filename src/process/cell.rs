@@ -177,6 +177,12 @@ pub(crate) enum Passed {
 }
 
 impl Extra {
+    /// Whether there may be something to see to ahead of messages.
+    #[inline(always)]
+    pub(crate) fn goes_ahead(&self) -> bool {
+        self.stop.is_some() || !self.continues.is_empty() || self.sys.is_some()
+    }
+
     /// Takes back the first of those passed over that is this one. `false`: there is none.
     pub(crate) fn flush_passed(&mut self, what: Passed) -> bool {
         let found = self.passed_over.iter_mut().find(|passed| **passed == what);

@@ -271,6 +271,13 @@ impl Mailbox {
         self.word.load(Relaxed) != tagged(ptr::null_mut(), QUEUED)
     }
 
+    /// Whether a signal has arrived since the last `take`: each that was sent before something that the
+    /// caller has seen by an Acquire.
+    pub(crate) fn has_signal(&self) -> bool {
+        // Relaxed: that Acquire orders it.
+        tag(self.word.load(Relaxed)) & SIGNAL != 0
+    }
+
     /// Whether the waker fired since the last `take`. Only the running turn calls this.
     pub(crate) fn is_woken(&self) -> bool {
         // Relaxed: what the answer means to the caller is for the caller to order.

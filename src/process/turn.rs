@@ -558,6 +558,10 @@ unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitReason) -> Af
             }
             inbox.append(&mut intake.turned);
         }
+        // What is the user's in them: a sink, a waker.
+        let (sys, receiver) = (extra.sys.take(), extra.receiver.take());
+        ending(core, pid, || drop(sys));
+        ending(core, pid, || drop(receiver));
         if let Some(number) = extra.root {
             core.remove_root(number, pid, &reason);
         }

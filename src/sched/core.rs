@@ -311,8 +311,16 @@ impl Core {
         self.spare_due.lock().push(due);
     }
 
+    /// Adds to the event log, if one is kept.
+    #[inline(always)]
     pub(crate) fn record(&self, event: impl FnOnce() -> String) {
-        let Some(log) = &self.log else { return };
+        if let Some(log) = &self.log {
+            self.write_down(log, event);
+        }
+    }
+
+    #[cold]
+    fn write_down(&self, log: &super::log::Log, event: impl FnOnce() -> String) {
         // Which number this system has depends on how many the program made before.
         let own = format!("{}:<", self.creation);
         log.add(self.clock.now(), &event().replace(&own, "<"));

@@ -477,6 +477,10 @@ impl SupervisorProcess {
             return;
         };
         let (job, how) = (child.job, child.spec.shutdown_mode());
+        // Also those that have ended already.
+        for pid in attempt.started.pids() {
+            self.children.forget_pid(pid);
+        }
         let left = abandon(cx, attempt);
         if left.is_empty() {
             self.started(cx, key, job, Outcome::Cancelled);

@@ -261,7 +261,10 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
                 Begun::Start(start) => Slot::Starting(start),
                 Begun::Task(task) => Slot::run(task, &self.core, self.timeout),
             };
-            match slot.poll(cx, &self.core, self.timeout, self.on_timeout) {
+            let polled = slot.poll(cx, &self.core, self.timeout, self.on_timeout);
+            // Before the stream may end, so that this one is killed as well.
+            self.flight.push_back(slot);
+            match polled {
                 Polled::Busy => busy += 1,
                 Polled::Done => {}
                 Polled::Over(error) => {
@@ -269,7 +272,6 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            self.flight.push_back(slot);
         }
         let place = match self.ordered {
             true => (!self.flight.is_empty()).then_some(0),

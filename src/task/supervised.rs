@@ -19,7 +19,7 @@ use super::TaskError;
 use crate::error::SpawnError;
 use crate::exit::ExitReason;
 use crate::gen_server::{
-    Context, Exit, GenServer, HandleCall, HandleInfo, HandleRequest, InitStop, ReplyTo,
+    Context, Down, Exit, GenServer, HandleCall, HandleInfo, HandleRequest, InitStop, ReplyTo,
 };
 use crate::hooks::Event;
 use crate::process::context::{Monitor, Sleep};
@@ -92,6 +92,16 @@ impl TaskSupervisorProcess {
         pids.into_iter().map(|(_, pid)| pid).collect()
     }
 
+    fn ended(&mut self, cx: &Cx, pid: Pid, reason: ExitReason) {
+        let Some(mut child) = self.tasks.remove(&pid) else {
+            return;
+        };
+        match child.ending.take() {
+            Some(waiting) => waiting.into_iter().for_each(|reply| reply.reply(true)),
+            None => self.restart(cx, pid, child, reason),
+        }
+    }
+
     /// A child has ended by itself: starts it again, if that is its fate.
     fn restart(&mut self, cx: &Cx, pid: Pid, mut child: Child, reason: ExitReason) {
         let Some(again) = child.again.clone() else {
@@ -158,16 +168,14 @@ impl GenServer for TaskSupervisorProcess {
 
     async fn handle_exit(&mut self, exit: Exit, cx: &mut Cx) {
         // A task that lives and sends such a signal has not ended.
-        let Some(pid) = exit.from.filter(|pid| !cx.system().is_alive(*pid)) else {
-            return;
-        };
-        let Some(mut child) = self.tasks.remove(&pid) else {
-            return;
-        };
-        match child.ending.take() {
-            Some(waiting) => waiting.into_iter().for_each(|reply| reply.reply(true)),
-            None => self.restart(cx, pid, child, exit.reason),
+        if let Some(pid) = exit.from.filter(|pid| !cx.system().is_alive(*pid)) {
+            self.ended(cx, pid, exit.reason);
         }
+    }
+
+    async fn handle_down(&mut self, down: Down, cx: &mut Cx) {
+        // Monitored is what was told to end.
+        self.ended(cx, down.pid, down.reason);
     }
 
     /// Ends all tasks at once, each as it is to be ended, and waits until they are gone.
@@ -236,6 +244,8 @@ impl HandleRequest<Terminate> for TaskSupervisorProcess {
         }
         child.ending = Some(vec![reply]);
         tell(cx, pid, child.shutdown);
+        // In case it has unlinked itself. OTP: `monitor_child/1`.
+        cx.monitor(pid);
         if let Shutdown::Timeout(time) = child.shutdown {
             cx.send_after(time, &cx.this(), Overdue(pid));
         }

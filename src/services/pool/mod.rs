@@ -89,6 +89,11 @@ type StartFn<W> = Arc<dyn Fn(Starter) -> Beginning<W> + Send + Sync>;
 /// assert_eq!(length.recv().unwrap(), Ok(Ok(8)));
 /// # Ok::<(), noex::Error>(())
 /// ```
+///
+/// # In a supervisor
+/// A pool stops its workers when it is stopped, and should be given the time: of
+/// [`child_spec`](Self::child_spec), `.shutdown(Shutdown::Infinity)`. Its mailbox must stay unbounded: a
+/// check-in that is dropped is a worker lost.
 pub struct Pool<W> {
     common: Common,
     plan: Plan<W>,
