@@ -535,3 +535,46 @@ fn a_crash_in_a_linked_stream_takes_the_owner_along_but_not_the_supervisor() {
         assert!(tasks.is_alive());
     });
 }
+
+#[test]
+fn who_asked_for_the_end_of_a_task_hears_of_it_though_the_supervisor_stops_meanwhile() {
+    on_all(|system| {
+        let tasks = tasks(system);
+        let (shut, open) = gate();
+        let (tell, told) = reports();
+        let child = tasks.start_child(move |cx: TaskContext| async move {
+            cx.trap_exit(true);
+            let _ = tell.send(());
+            shut.await;
+        });
+        let pid = child.wait_timeout(DEADLINE).expect("a start");
+        next(system, &told);
+        let ended = tasks.terminate_child(pid);
+        let stopped = tasks.stop(ExitReason::Normal);
+        // Both are with the supervisor before the task may end.
+        support::pump(system);
+        open.open();
+        assert_eq!(ended.wait_timeout(DEADLINE), Ok(true));
+        assert_eq!(stopped.wait_timeout(DEADLINE), Ok(()));
+    });
+}
+
+#[test]
+fn work_for_which_there_is_no_room_may_panic_as_it_is_dropped() {
+    struct Rude;
+    impl Drop for Rude {
+        fn drop(&mut self) {
+            panic!("rude");
+        }
+    }
+    on_all(|system| {
+        let tasks = TaskSupervisor::new().max_children(0).start(system);
+        let tasks = tasks.wait_timeout(DEADLINE).expect("a start");
+        let rude = Rude;
+        let refused = tasks.start_child(move |_| async move {
+            let _rude = rude;
+        });
+        assert_eq!(refused.wait_timeout(DEADLINE), Err(TaskError::MaxChildren));
+        assert!(tasks.is_alive());
+    });
+}

@@ -10,6 +10,13 @@ use crate::sync::{Arc, Mutex};
 pub(crate) struct Attached(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl Attached {
+    /// The system has ended: what is kept may hold the system itself.
+    pub(crate) fn clear(&self) {
+        let all = std::mem::take(&mut *self.0.lock());
+        // User code may be in it.
+        crate::process::deliver::guard(|| drop(all));
+    }
+
     /// The system's `T`.
     pub(crate) fn get<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut all = self.0.lock();

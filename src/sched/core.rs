@@ -322,8 +322,10 @@ impl Core {
     #[cold]
     fn write_down(&self, log: &super::log::Log, event: impl FnOnce() -> String) {
         // Which number this system has depends on how many the program made before.
-        let own = format!("{}:<", self.creation);
-        log.add(self.clock.now(), &event().replace(&own, "<"));
+        log.add(
+            self.clock.now(),
+            &super::log::without_number(&event(), self.creation),
+        );
     }
 }
 

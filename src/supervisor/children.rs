@@ -17,7 +17,7 @@ use super::starter::Started;
 use super::strategy::Significant;
 use super::supervised::{Directory, Place};
 use crate::error::StartError;
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, drop_quietly};
 use crate::process::estate::Heir;
 use crate::process::pid::{MonitorRef, Pid};
 use crate::sched::timers::TimerRef;
@@ -129,6 +129,8 @@ impl Children {
     /// Adds a child, last in start order. `Err`: there is one with its id.
     pub(crate) fn add(&mut self, spec: ChildSpec) -> Result<Key, Key> {
         if let Some(key) = self.by_id.get(&spec.id) {
+            // What its start function captured is the asker's; what panics in that must not end us.
+            let _ = drop_quietly(spec);
             return Err(*key);
         }
         let (key, rank) = (self.next, self.next_rank);

@@ -30,7 +30,8 @@ impl Drop for SignalGuard {
 impl Handle {
     /// Shuts the system down, as [`shutdown`](Self::shutdown) does, when the program gets SIGTERM or
     /// SIGINT; a second one ends the program at once, as if nobody had listened. Listens on a thread of
-    /// its own until the guard is dropped.
+    /// its own until the guard is dropped; after that the program ignores both signals, so keep it as long
+    /// as the program runs.
     ///
     /// Unix only; needs the feature `signals`.
     ///

@@ -279,6 +279,7 @@ pub(crate) fn reap_all(core: &CoreRef, worker: &Worker) {
             unsafe { turn::kill(worker, cell.as_ptr()) };
         }
     }
+    core.attached.clear();
     core.timers.close();
 }
 

@@ -65,6 +65,8 @@ impl TaskSupervisorProcess {
         start: impl FnOnce() -> Result<(Pid, T), SpawnError>,
     ) -> Result<T, TaskError> {
         if self.tasks.len() >= self.settings.max_children {
+            // What it captured is the asker's; what panics in that must not end all tasks.
+            let _ = crate::exit::drop_quietly(start);
             return Err(TaskError::MaxChildren);
         }
         let (pid, started) = start()?;
@@ -182,7 +184,9 @@ impl GenServer for TaskSupervisorProcess {
     async fn terminate(&mut self, _reason: ExitReason, cx: &mut Cx) {
         let system = cx.system();
         let mut left: Vec<(Pid, Monitor, Option<Sleep>)> = Vec::with_capacity(self.tasks.len());
-        for (pid, child) in self.tasks.drain() {
+        // Who asked for the end of one hears of it when it is gone.
+        let mut asked: Vec<(Pid, Vec<ReplyTo<bool>>)> = Vec::new();
+        for (pid, mut child) in self.tasks.drain() {
             if child.ending.is_none() {
                 tell(cx, pid, child.shutdown);
             }
@@ -191,10 +195,15 @@ impl GenServer for TaskSupervisorProcess {
                 Shutdown::BrutalKill | Shutdown::Infinity => None,
             };
             left.push((pid, system.monitor(pid), sleep));
+            asked.extend(child.ending.take().map(|replies| (pid, replies)));
         }
         std::future::poll_fn(|task| {
             left.retain_mut(|(pid, monitor, sleep)| {
                 if Pin::new(monitor).poll(task).is_ready() {
+                    if let Some(at) = asked.iter().position(|(of, _)| of == pid) {
+                        let (_, replies) = asked.swap_remove(at);
+                        replies.into_iter().for_each(|reply| reply.reply(true));
+                    }
                     return false;
                 }
                 if sleep
