@@ -166,9 +166,9 @@ impl Table {
     }
 
     /// What is refused comes back: it is user code that drops it, and not under the table's lock.
-    pub(crate) fn load(&mut self, spec: ApplicationSpec) -> Result<(), ApplicationSpec> {
+    pub(crate) fn load(&mut self, spec: ApplicationSpec) -> Result<(), Box<ApplicationSpec>> {
         if self.entries.contains_key(&spec.name) {
-            return Err(spec);
+            return Err(Box::new(spec));
         }
         let entry = Entry {
             env: spec.env.clone(),
