@@ -228,6 +228,14 @@ impl fmt::Display for Event {
     }
 }
 
+/// Prints a line on standard error. Not by `eprintln!`, which panics if nobody reads; and the `Display` of
+/// a user's error may.
+pub(crate) fn print(line: impl fmt::Display) {
+    crate::process::deliver::guard(|| {
+        let _ = writeln!(std::io::stderr(), "noex: {line}");
+    });
+}
+
 /// Prints at most a kilobyte: a report must never be larger than the trouble it tells of.
 pub(crate) struct Capped<'a>(pub(crate) &'a dyn std::error::Error);
 
@@ -300,10 +308,7 @@ impl Hooks {
                     | Event::LongHandler { .. } => true,
                 };
                 if trouble {
-                    // Not `eprintln!`, which panics if nobody reads; and an error's `Display` may.
-                    crate::process::deliver::guard(|| {
-                        let _ = writeln!(std::io::stderr(), "noex: {event}");
-                    });
+                    print(event);
                 }
             }
         }

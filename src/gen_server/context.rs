@@ -1,6 +1,5 @@
 //! What a server's callbacks are given beside the message.
 
-use std::io::Write;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::refs::ServerRef;
 use super::start::{ServerOptions, Start, StartMonitor, start};
 use super::{AnyMessage, GenServer, HandleContinue, continue_envelope};
 use crate::exit::ExitReason;
+use crate::hooks;
 use crate::process::cell::CellRef;
 use crate::process::context::ProcessContext;
 use crate::process::node::{Discard, Node};
@@ -210,11 +210,9 @@ impl<S: GenServer> Context<S> {
             .dead_letter(Some(self.process.pid()), message.type_name(), Discard::Dead);
         if !core.hooks.hears_dead_letters() {
             let (pid, kind) = (self.process.pid(), message.type_name());
-            // Not `eprintln!`, which panics if nobody reads.
-            let _ = writeln!(
-                std::io::stderr(),
-                "noex: {pid} got an unexpected message of type {kind}"
-            );
+            hooks::print(format_args!(
+                "{pid} got an unexpected message of type {kind}"
+            ));
         }
         // It was handled in so far as it was taken; it counts as undelivered instead.
         if let Some(worker) = crate::sched::worker::here() {

@@ -29,6 +29,7 @@ use std::ptr::NonNull;
 pub use self::calls::{Calls, NextCall, call_all};
 pub use self::context::Context;
 pub use self::refs::{Named, Recipient, ReplyTo, Requester, Sending, ServerRef, Stop};
+pub(crate) use self::refs::{call_whoever, cast_whoever, send_whoever};
 pub use self::start::{ServerOptions, Start, StartMonitor};
 pub(crate) use self::start::{start, start_prepared};
 pub use crate::process::signal::{Down, Exit};

@@ -16,7 +16,9 @@ use crate::process::bounded::Overflow;
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::cell::{Cell, CellRef};
 use crate::process::context::{self, Monitor};
-use crate::process::deliver::{Class, Delivered, deliver, guard, send_signal, undelivered};
+use crate::process::deliver::{
+    Class, Delivered, deliver, guard, send_signal, send_to_nobody, undelivered,
+};
 use crate::process::envelope;
 use crate::process::node::{Discard, Node};
 use crate::process::pid::Pid;
@@ -479,12 +481,7 @@ impl<S: GenServer> Named<S> {
 
     /// The live server that has the name now; `None`: nobody has it, or it is not an `S`.
     pub fn resolve(&self) -> Option<ServerRef<S>> {
-        let core = self.system.core();
-        let pid = core.names.lookup(core, &self.name)?;
-        let cell = core.find(pid)?;
-        // SAFETY: the type is checked.
-        ((cell.vtable.type_id)() == std::any::TypeId::of::<S>() && cell.vtable.serves)
-            .then(|| unsafe { ServerRef::from_cell(cell) })
+        self.system.server_ref(self.system.whereis(&self.name)?)
     }
 
     /// As [`ServerRef::call`].
@@ -510,10 +507,7 @@ impl<S: GenServer> Named<S> {
     where
         S: HandleRequest<M>,
     {
-        match self.resolve() {
-            Some(server) => server.call_with(message, timeout),
-            None => Call::failed(CallError::NoProc),
-        }
+        call_whoever(self.resolve(), message, timeout)
     }
 
     /// As [`ServerRef::cast`]. With nobody there the message is dropped and counted as undelivered.
@@ -524,13 +518,7 @@ impl<S: GenServer> Named<S> {
     where
         S: HandleCast<M>,
     {
-        match self.resolve() {
-            Some(server) => server.cast(message),
-            None => {
-                self.nobody(cast_envelope::<S, M>(message));
-                Ok(())
-            }
-        }
+        cast_whoever(&self.system, self.resolve(), message)
     }
 
     /// As [`ServerRef::send`]. With nobody there it is dropped and counted (OTP's `Name ! Message`
@@ -542,21 +530,60 @@ impl<S: GenServer> Named<S> {
     where
         S: HandleInfo<M>,
     {
-        match self.resolve() {
-            Some(server) => server.send(message),
-            None => {
-                self.nobody(info_envelope::<S, M>(message));
-                Ok(())
-            }
-        }
+        send_whoever(&self.system, self.resolve(), message)
     }
+}
 
-    fn nobody(&self, node: *mut Node) {
-        let core = self.system.core();
-        core.count(Count::Sent, 1);
-        // SAFETY: a fresh envelope of ours.
-        unsafe { undelivered(core, None, node, Discard::Dead) };
+/// Calls the server that a reference leads to just now, if it leads to one.
+pub(crate) fn call_whoever<S, M>(
+    server: Option<ServerRef<S>>,
+    message: M,
+    timeout: impl Into<Option<Duration>>,
+) -> Call<S::Reply>
+where
+    S: HandleRequest<M>,
+    M: Send + 'static,
+{
+    match server {
+        Some(server) => server.call_with(message, timeout),
+        None => Call::failed(CallError::NoProc),
     }
+}
+
+/// As [`call_whoever`], for a cast: with nobody there it counts as undelivered.
+pub(crate) fn cast_whoever<S, M>(
+    system: &Handle,
+    server: Option<ServerRef<S>>,
+    message: M,
+) -> Result<(), SendError<M>>
+where
+    S: HandleCast<M>,
+    M: Send + 'static,
+{
+    let Some(server) = server else {
+        // SAFETY: a fresh envelope of ours.
+        unsafe { send_to_nobody(system.core(), None, cast_envelope::<S, M>(message)) };
+        return Ok(());
+    };
+    server.cast(message)
+}
+
+/// As [`cast_whoever`], for a plain message.
+pub(crate) fn send_whoever<S, M>(
+    system: &Handle,
+    server: Option<ServerRef<S>>,
+    message: M,
+) -> Result<(), SendError<M>>
+where
+    S: HandleInfo<M>,
+    M: Send + 'static,
+{
+    let Some(server) = server else {
+        // SAFETY: a fresh envelope of ours.
+        unsafe { send_to_nobody(system.core(), None, info_envelope::<S, M>(message)) };
+        return Ok(());
+    };
+    server.send(message)
 }
 
 /// Whoever takes an `M`: a server that handles it as info, or a process that receives by itself.

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::route::Route;
 use super::table::Partitions;
-use crate::error::{CallError, SendError};
-use crate::gen_server::{GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef};
+use crate::error::SendError;
+use crate::gen_server::{
+    GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, call_whoever,
+};
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 
 /// The server that has a partition: each send looks up which one lives then. As
@@ -80,10 +82,7 @@ impl<S: GenServer> Partition<S> {
     where
         S: HandleRequest<M>,
     {
-        match self.resolve() {
-            Some(server) => server.call_with(message, timeout),
-            None => Call::failed(CallError::NoProc),
-        }
+        call_whoever(self.resolve(), message, timeout)
     }
 
     /// As [`ServerRef::cast`]. While no server has the partition the message is dropped, and counted as

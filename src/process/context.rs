@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ask::{Pending, question};
 use super::call::{Call, note_other_wait, out_of_turn, waits};
 use super::cell::{Cell, Passed};
-use super::deliver::send_signal;
+use super::deliver::{send_signal, send_to_nobody};
 use super::info::ProcessInfo;
 use super::node::{Kind, Node};
 use super::pid::{MonitorRef, Pid};
@@ -457,13 +457,8 @@ pub(crate) fn send_any<M: Send + 'static>(core: &Core, pid: Pid, message: M) {
     match core.find(pid) {
         // SAFETY: a fresh envelope that any process can take.
         Some(cell) => unsafe { deliver(&cell, node, Class::Counted).settle(&cell) },
-        None => {
-            core.count(Count::Sent, 1);
-            // SAFETY: as above.
-            unsafe {
-                super::deliver::undelivered(core, Some(pid), node, super::node::Discard::Dead)
-            };
-        }
+        // SAFETY: as above.
+        None => unsafe { send_to_nobody(core, Some(pid), node) },
     }
 }
 

@@ -116,6 +116,16 @@ pub(crate) unsafe fn undelivered(core: &Core, to: Option<Pid>, node: *mut Node, 
     unsafe { dropped(core, to, node, why) };
 }
 
+/// Sends a message to nobody: there is no process at the pid `to`, or none has the name.
+///
+/// # Safety
+/// As for [`undelivered`].
+pub(crate) unsafe fn send_to_nobody(core: &Core, to: Option<Pid>, node: *mut Node) {
+    core.count(Count::Sent, 1);
+    // SAFETY: as the caller promises.
+    unsafe { undelivered(core, to, node, Discard::Dead) };
+}
+
 /// Shows a lost message to the dead-letter hook and drops it.
 ///
 /// # Safety

@@ -14,15 +14,13 @@ use std::time::Duration;
 
 use super::spec::ChildSpec;
 use crate::destination::{Letter, Sealed};
-use crate::error::{CallError, SendError};
+use crate::error::SendError;
 use crate::gen_server::{
-    GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, cast_envelope, info_envelope,
+    GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, call_whoever, cast_whoever,
+    info_envelope, send_whoever,
 };
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
-use crate::process::deliver::undelivered;
-use crate::process::node::{Discard, Node};
 use crate::process::pid::Pid;
-use crate::sched::stats::Count;
 use crate::sched::timers::{Envelope, Target};
 use crate::sync::atomic::{
     AtomicU64,
@@ -219,10 +217,7 @@ impl<S: GenServer> Supervised<S> {
     where
         S: HandleRequest<M>,
     {
-        match self.resolve() {
-            Some(server) => server.call_with(message, timeout),
-            None => Call::failed(CallError::NoProc),
-        }
+        call_whoever(self.resolve(), message, timeout)
     }
 
     /// As [`ServerRef::cast`]. With nobody there the message is dropped and counted as undelivered.
@@ -233,13 +228,7 @@ impl<S: GenServer> Supervised<S> {
     where
         S: HandleCast<M>,
     {
-        match self.resolve() {
-            Some(server) => server.cast(message),
-            None => {
-                self.nobody(cast_envelope::<S, M>(message));
-                Ok(())
-            }
-        }
+        cast_whoever(&self.system, self.resolve(), message)
     }
 
     /// As [`ServerRef::send`].
@@ -250,20 +239,7 @@ impl<S: GenServer> Supervised<S> {
     where
         S: HandleInfo<M>,
     {
-        match self.resolve() {
-            Some(server) => server.send(message),
-            None => {
-                self.nobody(info_envelope::<S, M>(message));
-                Ok(())
-            }
-        }
-    }
-
-    fn nobody(&self, node: *mut Node) {
-        let core = self.system.core();
-        core.count(Count::Sent, 1);
-        // SAFETY: a fresh envelope of ours.
-        unsafe { undelivered(core, None, node, Discard::Dead) };
+        send_whoever(&self.system, self.resolve(), message)
     }
 }
 
