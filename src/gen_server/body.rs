@@ -22,7 +22,7 @@ use crate::process::deliver::AbortOnDrop;
 use crate::process::node::{Kind, Node, Progress, Stage};
 use crate::process::signal::{Content, Notice, SystemNode};
 use crate::process::sys::{self, SysAction};
-use crate::process::{cycle, envelope, turn};
+use crate::process::{cycle, death, envelope};
 use crate::sched::stats::Count;
 use crate::sched::worker::Worker;
 use crate::sync::UnsafeCell;
@@ -549,7 +549,7 @@ unsafe fn panicked<S: GenServer>(
             worker.core().count(Count::Aborted, 1);
         }
         // SAFETY: the envelope whose handler panicked; what is left of it is dropped.
-        let (unanswered, panic) = unsafe { turn::abort(node, stage) };
+        let (unanswered, panic) = unsafe { death::abort(node, stage) };
         if unanswered {
             // SAFETY: the running turn; answered at the process's end.
             unsafe { cell.own().extra().orphans.push_back(node) };

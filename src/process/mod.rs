@@ -13,6 +13,8 @@ pub(crate) mod context;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod cycle;
 #[cfg(not(all(test, loom)))]
+pub(crate) mod death;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod deliver;
 pub(crate) mod edge;
 #[cfg(not(all(test, loom)))]

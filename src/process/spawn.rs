@@ -2,10 +2,10 @@
 
 use super::bounded::{Bounded, MailboxPolicy};
 use super::cell::{Cell, CellRef, CellVtable, Extra, Fixed, Priority};
+use super::death;
 use super::node::Node;
 use super::pid::MonitorRef;
 use super::signal::Watcher;
-use super::turn;
 use crate::hooks::Event;
 use crate::sched::core::{CoreRef, RUNNING, STOPPED};
 use crate::sched::stats::Count;
@@ -185,6 +185,6 @@ impl Unborn {
             }
         }
         // SAFETY: ours alone, as it was never queued.
-        unsafe { turn::abandon(core, cell) };
+        unsafe { death::abandon(core, cell) };
     }
 }

@@ -12,7 +12,7 @@ use crate::process::call::{Call, waits};
 use crate::process::cell::CellRef;
 use crate::process::pid::Pid;
 use crate::process::spawn::{SpawnOptions, Ties};
-use crate::process::turn;
+use crate::process::{death, turn};
 use crate::receive::{self, Inbox, Received};
 use crate::sched::core::{Core, CoreRef, RUNNING, STOPPED, STOPPING};
 use crate::sched::worker::{Worker, here};
@@ -276,7 +276,7 @@ pub(crate) fn reap_all(core: &CoreRef, worker: &Worker) {
         }
         for cell in live {
             // SAFETY: no thread runs the system's processes any more, so this is the only turn.
-            unsafe { turn::kill(worker, cell.as_ptr()) };
+            unsafe { death::kill(worker, cell.as_ptr()) };
         }
     }
     core.attached.clear();
