@@ -62,7 +62,7 @@ impl<S: GenServer> Partition<S> {
     /// As [`ServerRef::call`].
     ///
     /// # Errors
-    /// As there; [`CallError::NoProc`]: no live server has the partition just now.
+    /// As there; [`CallError::NoProc`](crate::CallError::NoProc): no live server has the partition just now.
     pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
     where
         S: HandleRequest<M>,

@@ -102,8 +102,8 @@ impl Directory {
 /// | reference | leads to | where nobody runs |
 /// |---|---|---|
 /// | [`ServerRef`] | one incarnation, for ever | its exit reason |
-/// | [`Named`](crate::Named) | whoever has the name | [`CallError::NoProc`] |
-/// | `Supervised` | whoever is the child with that id of that supervisor | [`CallError::NoProc`] |
+/// | [`Named`](crate::Named) | whoever has the name | [`CallError::NoProc`](crate::CallError::NoProc) |
+/// | `Supervised` | whoever is the child with that id of that supervisor | [`CallError::NoProc`](crate::CallError::NoProc) |
 ///
 /// Between the end of one incarnation and the end of the next one's `init` nobody runs. A branch of
 /// the tree that is restarted, started by [`ChildSpec::supervisor`] or
@@ -197,7 +197,7 @@ impl<S: GenServer> Supervised<S> {
     /// As [`ServerRef::call`].
     ///
     /// # Errors
-    /// As there; [`CallError::NoProc`]: no incarnation runs.
+    /// As there; [`CallError::NoProc`](crate::CallError::NoProc): no incarnation runs.
     pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
     where
         S: HandleRequest<M>,
