@@ -3,6 +3,7 @@
 use super::bounded::{Bounded, MailboxPolicy};
 use super::cell::{Cell, CellRef, CellVtable, Extra, Fixed, Priority};
 use super::death;
+use super::line::{Line, Lineage};
 use super::node::Node;
 use super::pid::MonitorRef;
 use super::signal::Watcher;
@@ -147,6 +148,12 @@ pub(crate) unsafe fn make<B>(
 impl Unborn {
     pub(crate) fn cell(&self) -> &CellRef {
         &self.cell
+    }
+
+    /// It is a task, asked for by these.
+    pub(crate) fn asked_for_by(&mut self, callers: Line) {
+        // SAFETY: not queued yet, so the maker is alone with it.
+        unsafe { self.cell.own() }.extra().initial.callers = Lineage::new(callers);
     }
 
     /// Queues it for its first turn.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::body::{self, Process};
 use super::stream::Begun;
 use super::supervised::{Do, Settings, TaskSupervisorProcess, Terminate};
-use super::{AsyncStream, State, Task, TaskContext, TaskError, running};
+use super::{AsyncStream, LINK, State, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
 use crate::exit::ExitReason;
 use crate::gen_server::{self, Named, ServerOptions, ServerRef, Stop};
@@ -24,13 +24,6 @@ use crate::starts::starts;
 use crate::supervisor::{ChildKind, ChildPid, ChildSpec, Restart, Shutdown};
 use crate::sync::Arc;
 use crate::system::Handle;
-
-/// How tasks under a supervisor are tied to it.
-const LINK: Ties = Ties {
-    link: true,
-    monitor: false,
-    root: false,
-};
 
 /// How long a supervised task has to end, as in Elixir.
 const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
@@ -272,10 +265,11 @@ impl TaskSupervisorRef {
     {
         let (go, gate) = question();
         let gate = Call::new(&self.server.cell().core, gate, None);
+        let asked = ProcessContext::of_whoever_runs().asks();
         let start = Do::new(move |supervisor: &mut TaskSupervisorProcess, cx: &_| {
             let cx: &super::supervised::Cx = cx;
             supervisor.begin((Restart::Temporary, shutdown), None, || {
-                let process = body::spawn(cx.core(), LINK, Some(gate), work)?;
+                let process = body::spawn(cx.core(), LINK, Some(gate), asked, work)?;
                 Ok((process.pid, process))
             })
         });
@@ -298,10 +292,11 @@ impl TaskSupervisorRef {
         F: Future<Output = E> + Send + 'static,
         E: IntoExit,
     {
+        let asked = ProcessContext::of_whoever_runs().asks();
         let start = Do::new(move |supervisor: &mut TaskSupervisorProcess, cx: &_| {
             let cx: &super::supervised::Cx = cx;
             supervisor.begin((Restart::Temporary, SHUTDOWN), None, || {
-                let pid = cx.spawn_link(work)?.pid();
+                let pid = body::start(cx.core(), LINK, asked, work)?;
                 Ok((pid, pid))
             })
         });
@@ -314,7 +309,7 @@ impl TaskSupervisorRef {
     /// `shutdown` how it is ended. Elixir: the options `:restart` and `:shutdown`, by default
     /// `:temporary` and 5 s.
     ///
-    /// A restarted task has another pid.
+    /// A restarted task has another pid, and the same callers.
     pub fn start_child_with<F, E>(
         &self,
         restart: Restart,
@@ -326,12 +321,12 @@ impl TaskSupervisorRef {
         E: IntoExit,
     {
         let work = Arc::new(work);
+        let asked = ProcessContext::of_whoever_runs().asks();
         let start = Do::new(move |supervisor: &mut TaskSupervisorProcess, cx: &_| {
             let cx: &super::supervised::Cx = cx;
             let again = Arc::new(move |cx: &super::supervised::Cx| {
                 let work = work.clone();
-                cx.spawn_link(move |inbox: TaskContext| work(inbox))
-                    .map(|task| task.pid())
+                body::start(cx.core(), LINK, asked.clone(), move |cx| work(cx))
             });
             let first = again.clone();
             supervisor.begin((restart, shutdown), Some(again), || {
