@@ -121,10 +121,10 @@ impl TaskSupervisor {
     /// The name is the one given here, unless the spec gets [its own](ChildSpec::name).
     pub fn child_spec(self, id: impl Into<Arc<str>>) -> ChildSpec {
         let TaskSupervisor { settings, name } = self;
-        let mut spec = ChildSpec::worker(id, move |starter| {
+        let spec = ChildSpec::worker(id, move |starter| {
             starter.start_link::<TaskSupervisorProcess>(settings)
-        });
-        spec.kind = ChildKind::Supervisor;
+        })
+        .of_kind(ChildKind::Supervisor);
         match name {
             Some(name) => spec.name(name),
             None => spec,
