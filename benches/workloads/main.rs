@@ -10,6 +10,7 @@
 //! `docs/design/performance.md`, which come from `benches/compare` (peers interleaved, one run).
 
 mod dynamic;
+mod machines;
 mod messages;
 mod processes;
 mod services;
@@ -26,6 +27,9 @@ const WORKLOADS: &[Workload] = &[
     ("ring_many", messages::ring_many),
     ("fanin", messages::fanin),
     ("fanout", messages::fanout),
+    ("cast:server", machines::cast_server),
+    ("cast:machine", machines::cast_machine),
+    ("cast:machine_flip", machines::cast_machine_flip),
     ("call", services::call),
     ("call:server", services::call_from_server),
     ("call_sync", services::call_sync),
