@@ -70,6 +70,8 @@ mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
+mod handles;
+#[cfg(not(all(test, loom)))]
 mod hooks;
 #[cfg(not(all(test, loom)))]
 mod partition_supervisor;

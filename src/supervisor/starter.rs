@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::inheritance::Inheritance;
 use super::supervised::Place;
-use super::{Supervisor, SupervisorRef, SupervisorStart};
+use super::{Supervisor, SupervisorStart};
 use crate::error::StartError;
 use crate::gen_server::{self, GenServer, Recipient, ServerOptions, ServerRef, Start};
 use crate::process::context::ProcessContext;
@@ -217,12 +217,6 @@ impl<S: 'static> ChildPid for ServerRef<S> {
 }
 
 impl<M: 'static> ChildPid for Recipient<M> {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
-}
-
-impl ChildPid for SupervisorRef {
     fn child_pid(&self) -> Pid {
         self.pid()
     }

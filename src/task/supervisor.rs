@@ -10,8 +10,8 @@ use super::stream::Begun;
 use super::supervised::{Do, Settings, TaskSupervisorProcess, Terminate};
 use super::{AsyncStream, LINK, State, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
-use crate::exit::ExitReason;
-use crate::gen_server::{self, Named, ServerOptions, ServerRef, Stop};
+use crate::gen_server::{self, Named, ServerOptions, ServerRef};
+use crate::handles::handles;
 use crate::process::ask::{Answer, question};
 use crate::process::call::{Call, waits};
 use crate::process::context::ProcessContext;
@@ -21,7 +21,7 @@ use crate::process::wait::wait;
 use crate::receive::IntoExit;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
-use crate::supervisor::{ChildKind, ChildPid, ChildSpec, Restart, Shutdown};
+use crate::supervisor::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -138,23 +138,14 @@ starts! {
 }
 
 /// A reference to a running supervisor of tasks: cheap to clone; does not keep it running.
-#[derive(Clone, PartialEq, Eq)]
 pub struct TaskSupervisorRef {
     server: ServerRef<TaskSupervisorProcess>,
 }
 
-impl std::fmt::Debug for TaskSupervisorRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("TaskSupervisorRef")
-            .field(&self.pid())
-            .finish()
-    }
-}
-
-impl ChildPid for TaskSupervisorRef {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
+handles! {
+    /// Asks the supervisor to stop: its tasks are ended, all at once, each as it is to be ended; then
+    /// it exits with `reason`.
+    TaskSupervisorRef { server }, "supervisor"
 }
 
 impl Handle {
@@ -168,27 +159,6 @@ impl Handle {
 impl TaskSupervisorRef {
     fn new(server: ServerRef<TaskSupervisorProcess>) -> Self {
         TaskSupervisorRef { server }
-    }
-
-    /// The supervisor's pid.
-    pub fn pid(&self) -> Pid {
-        self.server.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.server.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.server.exit_reason()
-    }
-
-    /// Asks the supervisor to stop: its tasks are ended, all at once, each as it is to be ended; then
-    /// it exits with `reason`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.server.stop(reason)
     }
 
     /// Starts a task under the supervisor that is linked to the calling process, its owner, as well.
