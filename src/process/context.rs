@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::ask::{Pending, question};
 use super::call::{Call, note_other_wait, out_of_turn, waits};
-use super::cell::{Cell, Passed};
+use super::cell::Cell;
 use super::deliver::{send_signal, send_to_nobody};
 use super::info::ProcessInfo;
 use super::line::Line;
 use super::node::{Kind, Node};
+use super::passed::Passed;
 use super::pid::{MonitorRef, Pid};
 use super::signal::{Cause, Content, Down, Notice, Signal, SystemNode, Watcher};
 use super::spawn::{SpawnOptions, Ties};

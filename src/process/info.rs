@@ -1,6 +1,6 @@
 //! What can be asked about a process. OTP: `erlang:process_info/1`.
 
-use super::cell::{Cell, Passed, Priority};
+use super::cell::{Cell, Priority};
 use super::line::{Line, Lineage};
 use super::pid::Pid;
 
@@ -85,8 +85,8 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
         info.parent = extra.parent;
         info.ancestors = extra.initial.ancestors.iter(info.pid).collect();
         info.callers = extra.initial.callers.iter(info.pid).collect();
-        let passed = extra.passed_over.iter();
-        info.message_queue_len += passed.filter(|it| **it != Passed::Flushed).count();
+        let passed_over = extra.passed_over.as_ref();
+        info.message_queue_len += passed_over.map_or(0, |passed_over| passed_over.len());
         info.message_queue_len += extra.sys.as_ref().map_or(0, |sys| sys.aside.len());
         info.links = extra.links.iter().collect();
         info.monitors = extra.monitoring.values().copied().collect();

@@ -30,6 +30,8 @@ pub(crate) mod links;
 pub(crate) mod mailbox;
 pub(crate) mod node;
 #[cfg(not(all(test, loom)))]
+pub(crate) mod passed;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod pid;
 pub(crate) mod refs;
 pub(crate) mod reply;
