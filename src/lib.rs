@@ -61,6 +61,9 @@ mod destination;
 mod dynamic_supervisor;
 #[cfg(not(all(test, loom)))]
 mod error;
+#[cfg(not(all(test, loom)))]
+#[allow(dead_code, unused_imports)]
+mod ets;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
 #[cfg(not(all(test, loom)))]
@@ -69,6 +72,9 @@ pub mod gen_event;
 mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
+#[cfg(not(all(test, loom)))]
+#[cfg_attr(not(test), allow(dead_code))]
+mod hash;
 #[cfg(not(all(test, loom)))]
 mod hooks;
 #[cfg(not(all(test, loom)))]

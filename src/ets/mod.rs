@@ -1,0 +1,3 @@
+//! Tables that processes share.
+
+pub(crate) mod store;
