@@ -6,7 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use super::leaf::Leaf;
 use super::nesting::{Nested, Rank};
 use super::{
-    Batch, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store, Terms,
+    Batch, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store, Swept, Terms,
 };
 use crate::sync::RwLock;
 use crate::sync::atomic::AtomicUsize;
@@ -377,14 +377,12 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
         terms: &T,
         from: Option<&K>,
         slices: usize,
-        swept: &mut Vec<Removed<K, C>>,
+        swept: &mut Swept<K, C>,
     ) -> Result<Option<K>, T::Refusal> {
         let mut next = from.cloned();
         for _ in 0..slices {
             let mut visit = |spot: &mut OrderedSpot<'_, K, C>| {
-                if spot.entry().is_some_and(|entry| !entry.lives(terms)) {
-                    swept.extend(spot.remove());
-                }
+                swept.visit(spot, terms);
                 ControlFlow::Continue(())
             };
             match self.slice(terms, next.as_ref(), &mut visit, true)? {
@@ -462,8 +460,8 @@ pub(crate) struct OrderedBatch<'a, K, C: Content> {
 enum Undo<K, C> {
     /// What was there before. If it is not taken back, this is what left the store.
     Put(usize, Option<Entry<K, C>>),
-    /// How many objects there were before.
-    Joined(usize, usize),
+    /// How many objects there were before, and their time.
+    Joined(usize, usize, u64),
 }
 
 impl<K: Ord, C: Content> OrderedBatch<'_, K, C> {
@@ -508,16 +506,19 @@ impl<K: Ord, C: Content> Batch<K, C> for OrderedBatch<'_, K, C> {
         let Some(place) = self.find(i) else {
             return;
         };
-        let objects = self.lives(place).map(|entry| entry.content.objects());
-        let (Some(objects), Ok(at)) = (objects, place) else {
+        let before = self
+            .lives(place)
+            .map(|entry| (entry.content.objects(), entry.expires));
+        let (Some((objects, expires)), Ok(at)) = (before, place) else {
             return self.put(i, place);
         };
         let Some(entry) = self.objects[i].take() else {
             return;
         };
-        self.undo.push(Undo::Joined(at, objects));
+        self.undo.push(Undo::Joined(at, objects, expires));
         // The key is there already.
         self.bin.keys.push(entry.key);
+        self.leaf.expire(at, entry.expires);
         let rest = self.leaf.alter(at, |content| join(content, entry.content));
         self.bin.contents.extend(rest);
     }
@@ -534,7 +535,8 @@ impl<K, C: Content> Drop for OrderedBatch<'_, K, C> {
                     self.bin.entries.extend(self.leaf.put(Ok(at), old));
                 }
                 Undo::Put(at, None) => self.bin.entries.push(self.leaf.take(at)),
-                Undo::Joined(at, objects) => {
+                Undo::Joined(at, objects, expires) => {
+                    self.leaf.expire(at, expires);
                     let added = self.leaf.alter(at, |content| content.split_off(objects));
                     self.bin.contents.extend(added);
                 }
