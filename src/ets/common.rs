@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::error::TableError;
-use super::kind::TableType;
 use super::store::{NEVER, Terms};
 use crate::process::caller::caller;
 use crate::process::pid::Pid;
@@ -258,9 +257,7 @@ impl Pass<'_> {
     #[inline]
     fn may(&self) -> bool {
         match (self.common.access, self.need) {
-            (_, Need::Keep)
-            | (Access::Public, _)
-            | (Access::Protected, Need::Read) => true,
+            (_, Need::Keep) | (Access::Public, _) | (Access::Protected, Need::Read) => true,
             (Access::Protected, Need::Write) | (Access::Private, _) => {
                 self.common.is_owner_calling()
             }

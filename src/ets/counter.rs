@@ -136,8 +136,14 @@ mod tests {
     fn what_does_not_fit_changes_nothing() {
         let mut counter = 250_u8;
         assert_eq!(Increment::by(5).apply(&mut counter), Ok(255));
-        assert_eq!(Increment::by(1).apply(&mut counter), Err(TableError::Overflow));
-        assert_eq!(Increment::by(-256).apply(&mut counter), Err(TableError::Overflow));
+        assert_eq!(
+            Increment::by(1).apply(&mut counter),
+            Err(TableError::Overflow)
+        );
+        assert_eq!(
+            Increment::by(-256).apply(&mut counter),
+            Err(TableError::Overflow)
+        );
         let far = Increment::by(0).threshold(0, 256);
         assert_eq!(far.apply(&mut counter), Err(TableError::Overflow));
         assert_eq!(counter, 255);
@@ -147,7 +153,10 @@ mod tests {
     fn the_ends_of_64_bits_are_reached() {
         let mut counter = u64::MAX;
         assert_eq!(Increment::by(i64::MIN).apply(&mut counter), Ok(1 << 63));
-        assert_eq!(Increment::by(u64::MAX).apply(&mut counter), Err(TableError::Overflow));
+        assert_eq!(
+            Increment::by(u64::MAX).apply(&mut counter),
+            Err(TableError::Overflow)
+        );
         assert_eq!(counter, 1 << 63);
     }
 }

@@ -43,7 +43,7 @@ pub(super) enum Job {
 }
 
 /// Much that is to be dropped.
-pub(super) trait Rubbish: Send {
+pub(crate) trait Rubbish: Send {
     /// Drops some of it. `false`: there is no more.
     fn drop_some(&mut self) -> bool;
 }

@@ -109,27 +109,25 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
             expires,
         };
         let objects: Vec<_> = objects.into_iter().map(entry).collect();
-        let (done, _left) = inner
-            .store
-            .batch(&inner.common.write(), objects, |batch| {
-                if new_only && (0..batch.len()).any(|i| batch.entry(i).is_some()) {
-                    return false;
+        let (done, _left) = inner.store.batch(&inner.common.write(), objects, |batch| {
+            if new_only && (0..batch.len()).any(|i| batch.entry(i).is_some()) {
+                return false;
+            }
+            for i in 0..batch.len() {
+                if !Kind::JOINS {
+                    batch.insert(i);
+                    continue;
                 }
-                for i in 0..batch.len() {
-                    if !Kind::JOINS {
-                        batch.insert(i);
-                        continue;
-                    }
-                    let (Some(old), Some(new)) = (batch.entry(i), batch.object(i)) else {
-                        batch.insert(i);
-                        continue;
-                    };
-                    if Kind::may_join(&old.content, &new.content) {
-                        batch.merge(i, Kind::Content::push);
-                    }
+                let (Some(old), Some(new)) = (batch.entry(i), batch.object(i)) else {
+                    batch.insert(i);
+                    continue;
+                };
+                if Kind::may_join(&old.content, &new.content) {
+                    batch.merge(i, Kind::Content::push);
                 }
-                true
-            })?;
+            }
+            true
+        })?;
         if done {
             inner.expect(expires);
         }
@@ -159,8 +157,9 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         K: Borrow<Q>,
         Kind: Finds<K, V, Q>,
     {
-        self.inner
-            .look(key, |content| content.map(|content| look(Kind::view(content))))
+        self.inner.look(key, |content| {
+            content.map(|content| look(Kind::view(content)))
+        })
     }
 
     /// A part of the value under a key, which must be there; in bags, of each value. OTP:

@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::ops::{ControlFlow, RangeBounds};
 
 use super::error::TableError;
-use super::fix::Fixed;
 use super::kind::{Finds, Keeps, OrderedSet};
 use super::table::Table;
 

@@ -18,7 +18,6 @@
 use super::common::Owner;
 use super::error::TableError;
 use super::kind::{Keeps, Set};
-use super::store::Terms;
 use super::table::{Inner, Table};
 use crate::destination::Destination;
 use crate::process::cell::CellRef;

@@ -10,9 +10,9 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use super::error::TableError;
-use super::kind::{Engine, Holds, Keeps, Replaces, Set};
+use super::kind::{Engine, Holds, Keeps, Replaces};
 use super::objects::Picked;
-use super::store::{Content, Entry, Spot, Store};
+use super::store::{Entry, Spot, Store};
 use super::table::{Inner, Table};
 
 /// How many objects are taken out, or replaced, before they are dropped.
@@ -29,7 +29,8 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         mut select: impl FnMut(&K, &V) -> Option<R>,
     ) -> Result<Vec<R>, TableError> {
         let mut selected = Vec::new();
-        self.inner.each(|key, value| selected.extend(select(key, value)))?;
+        self.inner
+            .each(|key, value| selected.extend(select(key, value)))?;
         Ok(selected)
     }
 
@@ -103,10 +104,12 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         let mut picked = Picked::<K, V, Kind>::default();
         let mut at = None;
         loop {
-            at = inner.store.edit(&inner.common.write(), at.as_ref(), |spot| {
-                picked.take(spot, &mut wanted);
-                flow(picked.waiting() >= SHEAF)
-            })?;
+            at = inner
+                .store
+                .edit(&inner.common.write(), at.as_ref(), |spot| {
+                    picked.take(spot, &mut wanted);
+                    flow(picked.waiting() >= SHEAF)
+                })?;
             picked.drop_all();
             if at.is_none() {
                 return Ok(picked.count);
@@ -129,22 +132,24 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         let mut new: Vec<(usize, V)> = Vec::new();
         let (mut count, mut at) = (0, None);
         loop {
-            at = inner.store.edit(&inner.common.write(), at.as_ref(), |spot| {
-                new.clear();
-                let Some(entry) = spot.entry() else {
-                    return ControlFlow::Continue(());
-                };
-                for (place, value) in entry.content.values().iter().enumerate() {
-                    new.extend(replace(&entry.key, value).map(|value| (place, value)));
-                }
-                count += new.len();
-                spot.alter(|content| {
-                    for (place, value) in new.drain(..) {
-                        old.extend(content.exchange(place, value));
+            at = inner
+                .store
+                .edit(&inner.common.write(), at.as_ref(), |spot| {
+                    new.clear();
+                    let Some(entry) = spot.entry() else {
+                        return ControlFlow::Continue(());
+                    };
+                    for (place, value) in entry.content.values().iter().enumerate() {
+                        new.extend(replace(&entry.key, value).map(|value| (place, value)));
                     }
-                });
-                flow(old.len() >= SHEAF)
-            })?;
+                    count += new.len();
+                    spot.alter(|content| {
+                        for (place, value) in new.drain(..) {
+                            old.extend(content.exchange(place, value));
+                        }
+                    });
+                    flow(old.len() >= SHEAF)
+                })?;
             old.clear();
             if at.is_none() {
                 return Ok(count);

@@ -42,7 +42,10 @@ impl Tables {
     /// Gives a name to a table, unless another one that is there has it.
     fn name(&self, name: &Arc<str>, table: Listed) -> Result<(), TableError> {
         let mut names = self.names.write();
-        if names.get(name).is_some_and(|table| !table.common().is_gone()) {
+        if names
+            .get(name)
+            .is_some_and(|table| !table.common().is_gone())
+        {
             drop(names);
             return Err(TableError::NameTaken);
         }

@@ -36,7 +36,8 @@ impl<K, V: Clone, Kind: Unique<K, V>> Table<K, V, Kind> {
         default: V,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<R, TableError> {
-        self.inner.change_or(key, default, |value| Ok(change(value)))
+        self.inner
+            .change_or(key, default, |value| Ok(change(value)))
     }
 
     /// Sets a part of the value under a key; whether there is one. For several parts at once use
@@ -179,7 +180,9 @@ impl<K, V: Clone, Kind: Unique<K, V>> Table<K, V, Kind> {
     {
         let updates: Vec<_> = updates.into_iter().collect();
         self.inner
-            .change(key, |value| updates.iter().map(|it| it.apply(value)).collect())?
+            .change(key, |value| {
+                updates.iter().map(|it| it.apply(value)).collect()
+            })?
             .ok_or(TableError::BadKey)
     }
 

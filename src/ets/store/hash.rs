@@ -9,7 +9,10 @@ use std::ops::ControlFlow;
 
 use super::nesting::{Nested, Rank};
 use super::shard::{Displaced, Shard};
-use super::{Batch, Bin, Cleared, Content, Entry, Find, Place, Removed, SLICE, Spot, Store, Swept, Terms};
+use super::{
+    Batch, Batched, Bin, Cleared, Content, Entry, Find, Place, Removed, SLICE, Spot, Store, Swept,
+    Terms,
+};
 use crate::hash::Seeds;
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -302,7 +305,7 @@ impl<K: Hash + Eq + 'static, C: Content> Store<K, C> for HashStore<K, C> {
         terms: &T,
         objects: Vec<Entry<K, C>>,
         work: impl FnOnce(&mut HashBatch<'_, K, C>) -> R,
-    ) -> Result<(R, Vec<Entry<K, C>>), T::Refusal> {
+    ) -> Result<Batched<R, K, C>, T::Refusal> {
         let hashes = objects.iter().map(|entry| self.hasher.hash_one(&entry.key));
         let hashes: Vec<u64> = hashes.collect();
         let mut shards: Vec<usize> = hashes.iter().map(|hash| self.shard_of(*hash)).collect();

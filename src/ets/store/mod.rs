@@ -211,6 +211,9 @@ pub(crate) trait Batch<K, C> {
     fn merge(&mut self, i: usize, join: impl FnOnce(&mut C, C) -> Option<C>);
 }
 
+/// What came of a [`Batch`], and the objects that are not in the store.
+pub(crate) type Batched<R, K, C> = (R, Vec<Entry<K, C>>);
+
 /// Entries by keys.
 pub(crate) trait Store<K: 'static, C: Content>: Sized + 'static {
     /// Where a traversal is. One that goes on from where it was meets each entry that is there throughout,
@@ -253,7 +256,7 @@ pub(crate) trait Store<K: 'static, C: Content>: Sized + 'static {
         terms: &T,
         objects: Vec<Entry<K, C>>,
         work: impl FnOnce(&mut Self::Batch<'_>) -> R,
-    ) -> Result<(R, Vec<Entry<K, C>>), T::Refusal>;
+    ) -> Result<Batched<R, K, C>, T::Refusal>;
 
     /// Visits entries from `from` on, or from the first, until `visit` breaks: then where to go on, else
     /// `None`. A lock is held for at most [`SLICE`] of them at a time.

@@ -6,7 +6,8 @@ use std::ops::{Bound, ControlFlow};
 use super::leaf::Leaf;
 use super::nesting::{Nested, Rank};
 use super::{
-    Batch, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store, Swept, Terms,
+    Batch, Batched, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store,
+    Swept, Terms,
 };
 use crate::sync::RwLock;
 use crate::sync::atomic::AtomicUsize;
@@ -316,7 +317,7 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
         terms: &T,
         objects: Vec<Entry<K, C>>,
         work: impl FnOnce(&mut OrderedBatch<'_, K, C>) -> R,
-    ) -> Result<(R, Vec<Entry<K, C>>), T::Refusal> {
+    ) -> Result<Batched<R, K, C>, T::Refusal> {
         let mut objects: Vec<_> = objects.into_iter().map(Some).collect();
         let mut undo = Vec::with_capacity(objects.len());
         let mut bin = Bin::default();
