@@ -87,6 +87,7 @@
 
 mod common;
 mod counter;
+mod engine;
 mod error;
 mod fix;
 mod info;

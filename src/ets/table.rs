@@ -8,7 +8,7 @@ use super::common::{Access, Clearing, Common, Deletion, Expiry, Need, Owner};
 use super::error::TableError;
 use super::info::TableInfo;
 use super::keeper::{self, Job, Rubbish, Sweeper};
-use super::kind::{Keeps, Set};
+use super::kind::{Keeps, Set, TableKind};
 use super::owner::{SomeHeir, heir};
 use super::store::{Cleared, Content, NEVER, Store, Swept};
 use super::tables::Tables;
@@ -40,18 +40,18 @@ const FEW: usize = 256;
 /// # Errors
 /// Every operation can fail with [`TableError::Gone`]; with [`TableError::Access`], if the caller may not read
 /// or write the table; and with [`TableError::Nested`]. Where there is more to say, the method does.
-pub struct Table<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
+pub struct Table<K, V, Kind: TableKind = Set> {
     pub(super) inner: Arc<Inner<K, V, Kind>>,
 }
 
 /// The table itself.
-pub(super) struct Inner<K: 'static, V: 'static, Kind: Keeps<K, V>> {
+pub(super) struct Inner<K, V, Kind: TableKind> {
     pub(super) common: Common,
-    pub(super) store: Kind::Store,
+    pub(super) store: Kind::Store<K, V>,
     pub(super) heir: Mutex<Option<SomeHeir<K, V, Kind>>>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Clone for Table<K, V, Kind> {
+impl<K, V, Kind: TableKind> Clone for Table<K, V, Kind> {
     fn clone(&self) -> Self {
         Table {
             inner: self.inner.clone(),
@@ -59,15 +59,15 @@ impl<K, V, Kind: Keeps<K, V>> Clone for Table<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> PartialEq for Table<K, V, Kind> {
+impl<K, V, Kind: TableKind> PartialEq for Table<K, V, Kind> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Eq for Table<K, V, Kind> {}
+impl<K, V, Kind: TableKind> Eq for Table<K, V, Kind> {}
 
-impl<K, V, Kind: Keeps<K, V>> fmt::Debug for Table<K, V, Kind> {
+impl<K, V, Kind: TableKind> fmt::Debug for Table<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let common = &self.inner.common;
         let mut f = f.debug_struct("Table");
@@ -95,7 +95,7 @@ impl<K, V, Kind: Keeps<K, V>> fmt::Debug for Table<K, V, Kind> {
 /// scores.insert(90, "ann".into())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TableBuilder<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
+pub struct TableBuilder<K, V, Kind: TableKind = Set> {
     name: Option<Arc<str>>,
     access: Option<Access>,
     ttl: Option<Duration>,
@@ -103,7 +103,7 @@ pub struct TableBuilder<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
     heir: Option<SomeHeir<K, V, Kind>>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> fmt::Debug for TableBuilder<K, V, Kind> {
+impl<K, V, Kind: TableKind> fmt::Debug for TableBuilder<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableBuilder")
             .field("kind", &Kind::TYPE)
@@ -115,7 +115,7 @@ impl<K, V, Kind: Keeps<K, V>> fmt::Debug for TableBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Default for TableBuilder<K, V, Kind> {
+impl<K, V, Kind: TableKind> Default for TableBuilder<K, V, Kind> {
     fn default() -> Self {
         TableBuilder {
             name: None,
@@ -127,7 +127,7 @@ impl<K, V, Kind: Keeps<K, V>> Default for TableBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
     /// The defaults that each method names.
     pub fn new() -> Self {
         Self::default()
@@ -210,7 +210,7 @@ impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
         );
         let inner = Arc::new(Inner {
             common,
-            store: Kind::Store::new(),
+            store: Kind::Store::<K, V>::new(),
             heir: Mutex::new(self.heir),
         });
         let entered = if core.state.load(Acquire) == STOPPED {
@@ -230,7 +230,7 @@ impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// Makes a protected table without a name, owned by the process of `cx`: a server's
     /// [`Context`](crate::Context) or an [`Inbox`](crate::Inbox). OTP: `ets:new/2`.
     ///
@@ -306,7 +306,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     /// Makes it one of the belongings of `owner`, whose it is. `false`: that process is dead.
     pub(super) fn own(self: &Arc<Self>, owner: Pid) -> bool {
         let core = &self.common.core;
@@ -349,7 +349,7 @@ impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     }
 
     /// Clears up after the table is gone, by whoever made it so.
-    fn clear_up(self: &Arc<Self>, cleared: Cleared<K, Kind::Content>) {
+    fn clear_up(self: &Arc<Self>, cleared: Cleared<K, Kind::Content<V>>) {
         self.forget();
         self.dispose(cleared);
     }
@@ -366,7 +366,7 @@ impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     }
 
     /// Drops what was in the store: now, or bit by bit.
-    pub(super) fn dispose(&self, cleared: Cleared<K, Kind::Content>) {
+    pub(super) fn dispose(&self, cleared: Cleared<K, Kind::Content<V>>) {
         if cleared.objects() > FEW {
             keeper::tell(&self.common.core, Job::Drop(Kind::rubbish(cleared)));
         }
@@ -379,7 +379,7 @@ impl<K: Send + 'static, C: Content + Send> Rubbish for Cleared<K, C> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Belonging for Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Belonging for Inner<K, V, Kind> {
     fn bereave(self: Arc<Self>, owner: Pid) {
         self.inherit(owner);
     }
@@ -394,7 +394,7 @@ pub(super) trait AnyTable: Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-impl<K, V, Kind: Keeps<K, V>> AnyTable for Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> AnyTable for Inner<K, V, Kind> {
     fn common(&self) -> &Common {
         &self.common
     }
@@ -418,13 +418,13 @@ impl<K, V, Kind: Keeps<K, V>> AnyTable for Inner<K, V, Kind> {
 }
 
 /// A look through a table, as far as it has come.
-struct Sweep<K: 'static, V: 'static, Kind: Keeps<K, V>> {
+struct Sweep<K, V, Kind: TableKind> {
     table: Arc<Inner<K, V, Kind>>,
-    at: Option<<Kind::Store as Store<K, Kind::Content>>::Cursor>,
+    at: Option<Kind::Cursor<K>>,
     soonest: u64,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Sweeper for Sweep<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Sweeper for Sweep<K, V, Kind> {
     fn step(&mut self) -> bool {
         let mut swept = Swept::default();
         let Inner { common, store, .. } = &*self.table;

@@ -32,7 +32,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hash::HashStore;
+pub(crate) use hash::{HashStore, Position};
 pub(crate) use nesting::Nested;
 pub(crate) use ordered::{OrderedStore, Seek};
 
