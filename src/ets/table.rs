@@ -12,6 +12,7 @@ use super::kind::{Keeps, Set, TableKind};
 use super::owner::{SomeHeir, heir};
 use super::store::{Cleared, Content, NEVER, Store, Swept};
 use super::tables::Tables;
+use crate::exit;
 use crate::process::belongings::Belonging;
 use crate::process::cell::CellRef;
 use crate::process::context::ProcessContext;
@@ -255,7 +256,8 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
             .inner
             .store
             .clear(&Deletion::of(self.inner.common.write()))?;
-        self.inner.clear_up(cleared);
+        self.inner.forget();
+        self.inner.dispose(cleared);
         Ok(())
     }
 
@@ -341,17 +343,19 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
             return;
         }
         match self.store.clear(&Clearing) {
-            Ok(cleared) => self.clear_up(cleared),
+            Ok(mut cleared) => {
+                self.forget();
+                if cleared.objects() > FEW {
+                    self.dispose(cleared);
+                } else {
+                    // One by one: more than one `Drop` may panic, and the owner is dying as it is.
+                    while exit::catch(|| cleared.drop_some(FEW)) != Ok(false) {}
+                }
+            }
             // From under a lock of the table, as by the end of the system in a closure: the store goes with
             // the last handle.
             Err(_) => self.forget(),
         }
-    }
-
-    /// Clears up after the table is gone, by whoever made it so.
-    fn clear_up(self: &Arc<Self>, cleared: Cleared<K, Kind::Content<V>>) {
-        self.forget();
-        self.dispose(cleared);
     }
 
     /// Lets go of what knows a table that is gone.
@@ -430,6 +434,10 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Sweeper for Sweep<K, V, Kind> {
         let Inner { common, store, .. } = &*self.table;
         let next = store.sweep(&common.pass(Need::Keep), self.at.as_ref(), 1, &mut swept);
         self.soonest = self.soonest.min(swept.soonest);
+        while let Some(removed) = swept.removed.pop() {
+            // For a `Drop` that panics nobody is to blame here.
+            let _panic = exit::drop_quietly(removed);
+        }
         // A table that is gone needs no more.
         self.at = next.ok().flatten();
         self.at.is_some()
