@@ -119,3 +119,146 @@ impl Belongings {
         things.unwrap_or_default().into_values()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::ExitReason;
+    use crate::process::spawn::{SpawnOptions, Ties};
+    use crate::receive::{self, Inbox};
+    use crate::sched::manual::Driver;
+    use crate::system::System;
+
+    /// Writes down what happens to it.
+    struct Thing(&'static str, Arc<Mutex<Vec<String>>>);
+
+    impl Belonging for Thing {
+        fn bereave(self: Arc<Self>, owner: Pid) {
+            let alive = Arc::strong_count(&self) > 1;
+            self.1.lock().push(format!("{} of {owner} {alive}", self.0));
+        }
+    }
+
+    struct State(Arc<Mutex<Vec<String>>>);
+
+    impl Drop for State {
+        fn drop(&mut self) {
+            self.0.lock().push("state".into());
+        }
+    }
+
+    fn manual() -> (System, Driver, Arc<Mutex<Vec<String>>>) {
+        let (system, driver) = System::builder().on_event(|_| {}).virtual_clock().manual();
+        (system, driver, Arc::default())
+    }
+
+    fn give(system: &System, to: Pid, what: &'static str, log: &Arc<Mutex<Vec<String>>>) -> u64 {
+        let core = system.core();
+        let number = core.belongings.number();
+        let cell = core.find(to).unwrap();
+        let thing = Arc::new(Thing(what, log.clone()));
+        core.belongings.give(&cell, number, thing).unwrap();
+        number
+    }
+
+    #[test]
+    fn the_dead_owns_nothing_once_its_state_is_gone_and_before_anybody_hears() {
+        let (system, driver, log) = manual();
+        let (state, heard) = (State(log.clone()), log.clone());
+        let owner = system.spawn(move |mut cx: Inbox<()>| async move {
+            let _state = state;
+            cx.recv().await;
+        });
+        let pid = owner.unwrap().pid();
+        let watcher = system.spawn(move |mut cx: Inbox<()>| async move {
+            cx.monitor(pid);
+            cx.recv().await;
+            heard.lock().push("down".into());
+        });
+        driver.run_until_idle();
+        give(&system, pid, "first", &log);
+        let taken = give(&system, pid, "second", &log);
+        give(&system, pid, "third", &log);
+        assert!(system.core().belongings.take_back(pid, taken).is_some());
+        assert!(system.core().belongings.take_back(pid, taken).is_none());
+        system.exit(pid, ExitReason::Kill);
+        driver.run_until_idle();
+        let expected = [
+            "state".into(),
+            format!("first of {pid} false"),
+            format!("third of {pid} false"),
+            "down".into(),
+        ];
+        assert_eq!(*log.lock(), expected);
+        assert!(system.core().belongings.is_empty());
+        assert!(!watcher.unwrap().is_alive());
+    }
+
+    #[test]
+    fn what_is_given_to_the_dead_comes_back() {
+        let (system, driver, log) = manual();
+        let process = system.spawn(|_: Inbox<()>| async {}).unwrap();
+        let core = system.core();
+        let cell = core.find(process.pid()).unwrap();
+        driver.run_until_idle();
+        let thing = Arc::new(Thing("late", log.clone()));
+        assert_eq!(core.belongings.give(&cell, 1, thing), Err(Dead));
+        assert!(core.belongings.is_empty() && log.lock().is_empty());
+    }
+
+    #[test]
+    fn what_a_process_that_never_ran_was_given_is_told_so() {
+        let (system, _driver, log) = manual();
+        let run = |_: Inbox<()>| async {};
+        let options = SpawnOptions::new();
+        let unborn =
+            receive::conceive_async(system.core(), &options, Ties::default(), run).unwrap();
+        let pid = unborn.cell().pid();
+        give(&system, pid, "thing", &log);
+        unborn.abandon();
+        assert_eq!(*log.lock(), [format!("thing of {pid} false")]);
+        assert!(system.core().belongings.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_system_is_the_end_of_all_its_processes() {
+        let (system, driver, log) = manual();
+        let process = system.spawn(|mut cx: Inbox<()>| async move {
+            cx.recv().await;
+        });
+        let pid = process.unwrap().pid();
+        give(&system, pid, "thing", &log);
+        drop(driver);
+        assert_eq!(*log.lock(), [format!("thing of {pid} false")]);
+        drop(system);
+    }
+
+    #[test]
+    fn a_gift_to_a_process_that_dies_meanwhile_is_told_or_comes_back() {
+        for _ in 0..300 {
+            let system = System::builder()
+                .on_event(|_| {})
+                .schedulers(1)
+                .build()
+                .unwrap();
+            let log: Arc<Mutex<Vec<String>>> = Arc::default();
+            let process = system.spawn(|mut cx: Inbox<()>| async move {
+                cx.recv().await;
+            });
+            let process = process.unwrap();
+            let core = system.core();
+            let cell = core.find(process.pid()).unwrap();
+            let end = system.monitor(process.pid());
+            system.exit(process.pid(), ExitReason::Kill);
+            let given = (0..50).filter(|n| {
+                let thing = Arc::new(Thing("thing", log.clone()));
+                core.belongings.give(&cell, *n, thing).is_ok()
+            });
+            let given = given.count();
+            end.wait_timeout(std::time::Duration::from_secs(20))
+                .unwrap();
+            assert_eq!(log.lock().len(), given);
+            assert!(core.belongings.is_empty());
+        }
+    }
+}
