@@ -76,6 +76,7 @@ async fn inherit(mut cx: Inbox<Gift>, owner: Pid, heard: Arc<AtomicUsize>, wrong
 /// A table, its owner and those that look at it, on a system that runs by itself or by `seed`.
 fn scene(system: &System, seed: u64, wrong: &Wrong) {
     let (tell, told): (Sender<Words>, _) = reports();
+    let (done, is_done) = reports();
     let builder = Words::builder().named("table").access(Access::Public);
     let owner: Recipient<Recipient<Gift>> = system
         .spawn(move |mut cx: Inbox<Recipient<Gift>>| async move {
@@ -87,6 +88,7 @@ fn scene(system: &System, seed: u64, wrong: &Wrong) {
                     0 => table.set_heir(&to, ()).unwrap(),
                     _ => drop(table.give_away(&to, ()).is_ok()),
                 }
+                let _seen = done.send(());
                 if seed % 5 == 0 {
                     return;
                 }
@@ -113,6 +115,10 @@ fn scene(system: &System, seed: u64, wrong: &Wrong) {
     let heir = &heirs[(seed % 2) as usize];
     if seed % 3 > 0 {
         owner.send(heir.clone()).unwrap();
+        // Else the kill may well overtake it.
+        if seed % 4 > 0 {
+            next(system, &is_done);
+        }
     }
     if seed % 7 < 3 {
         system.exit(heir.pid(), ExitReason::Kill);
