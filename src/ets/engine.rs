@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use super::common::Pass;
 use super::error::TableError;
@@ -33,7 +33,7 @@ impl Storage for Set {
 impl Storage for OrderedSet {
     type Content<V> = One<V>;
     type Store<K, V> = OrderedStore<K, One<V>>;
-    type Cursor<K> = K;
+    type Cursor<K> = Bound<K>;
 }
 
 impl Storage for Bag {
@@ -285,8 +285,8 @@ where
         pass: &Pass<'_>,
         mut visit: impl FnMut(&K, &One<V>),
     ) -> Result<(), TableError> {
-        use std::ops::Bound::Unbounded;
-        let _end = store.range_back::<_, K>(pass, (Unbounded, Unbounded), |entry| {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let _end = store.range_back::<_, K>(pass, all, |entry| {
             visit(&entry.key, &entry.content);
             ControlFlow::Continue(())
         })?;

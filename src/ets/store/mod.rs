@@ -23,11 +23,8 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
 mod hash;
-mod index;
-mod leaf;
 pub(crate) mod nesting;
 mod ordered;
-mod shard;
 
 #[cfg(test)]
 mod tests;
@@ -369,7 +366,7 @@ pub(crate) struct Cleared<K, C> {
 
 /// What a part of a store was.
 enum Part<K, C> {
-    Slots(Vec<shard::Slot<K, C>>),
+    Slots(Vec<hash::Slot<K, C>>),
     Entries(Vec<Entry<K, C>>),
     Contents(Vec<C>),
 }
