@@ -80,7 +80,12 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> End for Fixation<K, V, Kind> {
         }
         let common = &self.table.common;
         if let Some(pid) = self.by {
-            drop(common.core.belongings.take_back(pid, self.number));
+            drop(
+                common
+                    .core
+                    .belongings
+                    .take_back(&common.core, pid, self.number),
+            );
         }
         {
             let mut rights = common.rights.lock();

@@ -132,7 +132,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
             // It was faster on another thread.
             return Err(TableError::Access);
         }
-        drop(core.belongings.take_back(from, inner.common.number));
+        drop(core.belongings.take_back(core, from, inner.common.number));
         if inner.belong(&cell) {
             letter.send(core);
             return Ok(());

@@ -363,7 +363,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
         let core = &self.common.core;
         core.attached.get::<Tables>().leave(self.as_ref());
         if let Owner::Process(owner) = self.common.owner() {
-            drop(core.belongings.take_back(owner, self.common.number));
+            drop(core.belongings.take_back(core, owner, self.common.number));
         }
         let heir = self.heir.lock().take();
         drop(heir);

@@ -19,8 +19,6 @@ pub(crate) enum Seek<'q, Q: ?Sized> {
     After(&'q Q),
     /// The greatest that is less than this.
     Before(&'q Q),
-    /// The least that is not less than this.
-    AtOrAfter(&'q Q),
     /// The greatest that is not greater than this.
     AtOrBefore(&'q Q),
 }
@@ -36,7 +34,7 @@ impl<Q: ?Sized> Copy for Seek<'_, Q> {}
 impl<Q: Ord + ?Sized> Seek<'_, Q> {
     fn is_upwards(self) -> bool {
         match self {
-            Seek::First | Seek::After(_) | Seek::AtOrAfter(_) => true,
+            Seek::First | Seek::After(_) => true,
             Seek::Last | Seek::Before(_) | Seek::AtOrBefore(_) => false,
         }
     }
@@ -55,7 +53,6 @@ impl<Q: Ord + ?Sized> Seek<'_, Q> {
             Seek::First => up(0),
             Seek::Last => down(entries.len()),
             Seek::After(key) => up(leaf.start(Bound::Excluded(key))),
-            Seek::AtOrAfter(key) => up(leaf.start(Bound::Included(key))),
             Seek::Before(key) => down(leaf.end(Bound::Excluded(key))),
             Seek::AtOrBefore(key) => down(leaf.end(Bound::Included(key))),
         }
@@ -83,7 +80,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
                 (Some(first), _) => *first,
                 (None, Seek::First) => self.directory.first(),
                 (None, Seek::Last) => self.directory.last(),
-                (None, Seek::After(key) | Seek::AtOrAfter(key)) => self.directory.locate(key),
+                (None, Seek::After(key)) => self.directory.locate(key),
                 (None, Seek::Before(key) | Seek::AtOrBefore(key)) => self.directory.locate(key),
             };
             let more = if routes.len() < 2 {
