@@ -4,13 +4,13 @@
 mod supervise;
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{ChildError, ChildStatus, Inbox, Received, StartError};
+use noex::{ChildError, ChildStatus, Inbox, Received, StartError, Supervised};
 
-use supervise::{Conduct, Note, Probe, SECOND, everywhere, ups};
+use supervise::{Boom, Conduct, Note, Probe, SECOND, everywhere, ups};
 
 fn shutdown() -> ExitReason {
     ExitReason::Shutdown(None)
@@ -383,5 +383,43 @@ fn a_process_that_receives_by_itself_can_be_a_child() {
         world.wait_for_end(first);
         world.until(|| world.running(&sup) == ["a"] && runs.load(SeqCst) == 2);
         assert_ne!(world.pid("a"), first);
+    });
+}
+
+#[test]
+fn each_supervisor_that_a_start_function_starts_has_children_of_its_own() {
+    everywhere(|world| {
+        let life = world.life();
+        let probes = ["a", "b"].map(|id| life.probe(id, Conduct::Good));
+        let found: Arc<Mutex<Vec<Supervised<Probe>>>> = Arc::default();
+        let tell = found.clone();
+        let pair = ChildSpec::worker("pair", move |starter| {
+            // Children with the same id, of two supervisors.
+            let trees = probes.clone().map(|probe| {
+                let child = ChildSpec::server::<Probe>("same", probe);
+                Supervisor::new(Strategy::OneForOne).child(child)
+            });
+            let tell = tell.clone();
+            async move {
+                let mut last = None;
+                for tree in trees {
+                    let tree = starter.start_supervisor(tree).await?;
+                    let child = tree.supervised("same").await.map_err(ExitReason::error)?;
+                    tell.lock().unwrap().push(child);
+                    last = Some(tree);
+                }
+                last.ok_or(StartError::Ignore)
+            }
+        });
+        world.start(Supervisor::new(Strategy::OneForOne).child(pair));
+        life.expect(world, &ups("ab"));
+        let [a, b] = [0, 1].map(|n| found.lock().unwrap()[n].clone());
+        assert_ne!(a, b);
+        let pids = [&a, &b].map(|child| child.pid().expect("it runs"));
+        assert_ne!(pids[0], pids[1]);
+        a.cast(Boom).unwrap();
+        life.expect(world, &[Note::Down("a"), Note::Up("a")]);
+        world.until(|| a.pid().is_some_and(|pid| !pids.contains(&pid)));
+        assert_eq!(b.pid(), Some(pids[1]));
     });
 }
