@@ -44,7 +44,8 @@ use crate::system::Handle;
 /// `PartitionSupervisor.start_link/1`.
 ///
 /// The template's argument is the number of the partition, from 0 (Elixir: `:with_arguments`), and `P`
-/// is what leads to a partition.
+/// is what leads to a partition. It is cloned for whoever asks, on any thread. If the supervisor has a
+/// [`name`](Self::name) (Elixir demands one), [`Handle::partition_supervisor`] finds it.
 ///
 /// # Examples
 /// ```
