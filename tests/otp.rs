@@ -9,6 +9,10 @@ mod support;
 mod actor;
 #[path = "otp/erlang.rs"]
 mod erlang;
+#[path = "otp/event.rs"]
+mod event;
+#[path = "otp/machine.rs"]
+mod machine;
 #[path = "otp/play.rs"]
 mod play;
 #[path = "otp/scenario.rs"]
@@ -54,6 +58,11 @@ themes! {
     supervisor_stops: supervisors_stop_children_as_in_otp,
     supervisor_children: supervisors_answer_as_in_otp,
     supervisor_trees: trees_of_supervisors_do_what_they_do_in_otp,
+    supervisor_significant: significant_children_end_supervisors_as_in_otp,
+    event_handlers: event_handlers_come_and_go_as_in_otp,
+    event_supervised: supervised_event_handlers_do_what_they_do_in_otp,
+    machine_events: machines_handle_events_as_in_otp,
+    machine_ends: machines_start_and_end_as_in_otp,
 }
 
 /// The scenarios of each file.

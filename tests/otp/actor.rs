@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{
-    AnyMessage, CallError, Down, Exit, Inbox, InitStop, MonitorRef, ProcessContext, Received,
-    ReplyTo, Routes, StartError, TimerRef,
+    AnyMessage, CallError, Down, Exit, Inbox, InitStop, Machine, MonitorRef, ProcessContext,
+    Received, ReplyTo, Routes, StartError, TimerRef,
 };
 
+use super::event;
+use super::machine::{self, Automaton};
 use super::scenario::{Actor, Program};
 use super::tree;
 use super::world::{World, reason};
@@ -45,8 +47,16 @@ pub(crate) enum Act {
 }
 
 impl Person {
-    fn born(world: &Arc<World>, name: &str, cx: &ProcessContext) -> Self {
-        let (label, number) = world.born(cx.pid(), name);
+    pub(crate) fn born(world: &Arc<World>, name: &str, cx: &ProcessContext) -> Self {
+        Person::labelled(world, name, world.born(cx.pid(), name))
+    }
+
+    /// One with that label, which may be no process.
+    pub(crate) fn labelled(
+        world: &Arc<World>,
+        name: &str,
+        (label, number): (String, usize),
+    ) -> Self {
         Person {
             world: world.clone(),
             actor: world.scenario.actors.get(name).cloned().unwrap_or_default(),
@@ -61,22 +71,32 @@ impl Person {
         self.world.log(&self.label, event);
     }
 
-    fn on(&self, event: &str) -> Program {
+    pub(crate) fn on(&self, event: &str) -> Program {
         self.actor.on(event, self.number)
     }
 
-    fn note_down(&self, down: &Down) {
+    /// The same; `None`: nothing is said of that.
+    pub(crate) fn says(&self, event: &str) -> Option<Program> {
+        self.actor.says(event, self.number)
+    }
+
+    pub(crate) fn of_down(&self, down: &Down) -> String {
         let named = self.monitors.iter().find(|(_, m)| *m == down.monitor);
         let name = named.map_or("unknown", |(name, _)| name);
         let (who, why) = (self.world.label(down.pid), self.world.text(&down.reason));
-        self.log(format!("down {name} {who} {why}"));
+        format!("down {name} {who} {why}")
     }
 
-    fn note_exit(&self, exit: &Exit) {
+    pub(crate) fn of_exit(&self, exit: &Exit) -> String {
         let who = exit
             .from
             .map_or("somebody".to_string(), |pid| self.world.label(pid));
-        self.log(format!("exit {who} {}", self.world.text(&exit.reason)));
+        format!("exit {who} {}", self.world.text(&exit.reason))
+    }
+
+    /// What kind of actor `name` is.
+    pub(crate) fn kind_of(&self, name: &str) -> &str {
+        &self.world.scenario.actors[name].kind[0]
     }
 
     pub(crate) fn pid(&self, cx: &ProcessContext, name: &str) -> Pid {
@@ -174,6 +194,12 @@ impl Person {
                 }
                 self.started(start.await)
             }
+            ["start" | "start_link", s] if self.world.scenario.actors[*s].is("manager") => {
+                event::start(self, cx, command[0], s).await
+            }
+            ["start", s] if self.world.scenario.actors[*s].is("machine") => {
+                machine::start(self, cx, s).await
+            }
             ["start", s] => {
                 let args = (self.world.clone(), s.to_string());
                 let options = options(&self.world.scenario.actors[*s]);
@@ -190,6 +216,11 @@ impl Person {
                 self.answer(server.call_with(Ask(text.to_string()), None).await)
             }
             ["cast", s, text] => {
+                if let Some(machine) = machine::of(&self.world, self.pid(cx, s)) {
+                    machine
+                        .cast(machine::text(text))
+                        .expect("an unbounded mailbox");
+                }
                 if let Some(server) = self.world.server(self.pid(cx, s)) {
                     server
                         .cast(Cast(text.to_string()))
@@ -227,7 +258,11 @@ impl Person {
             }
             [verb, s, child @ ..] => match tree::request(self, cx, verb, s, child).await {
                 Some(result) => result,
-                None => return Act::Unknown,
+                None => match event::request(self, cx, command).await {
+                    Some(event::Answer::Result(result)) => result,
+                    Some(event::Answer::Nothing) => return Act::Done,
+                    None => return Act::Unknown,
+                },
             },
             _ => return Act::Unknown,
         };
@@ -235,7 +270,7 @@ impl Person {
         Act::Done
     }
 
-    fn started<T>(&self, started: Result<T, StartError>) -> String {
+    pub(crate) fn started<T>(&self, started: Result<T, StartError>) -> String {
         match started {
             Ok(_) => "ok".to_string(),
             Err(error) => self.world.start_error(&error),
@@ -249,8 +284,12 @@ impl Person {
         text: &str,
         timeout: Option<Duration>,
     ) -> Act {
-        let answer = match self.world.server(self.pid(cx, s)) {
-            None => Err(CallError::NoProc),
+        let pid = self.pid(cx, s);
+        let answer = match self.world.server(pid) {
+            None => match machine::of(&self.world, pid) {
+                Some(machine) => machine.request_with(machine::call(text), timeout).await,
+                None => Err(CallError::NoProc),
+            },
             // Which of the two a message is, is a matter of its type here.
             Some(server) => match self.world.scenario.actors[s].defers(text) {
                 true => server.call_with(AskLater(text.to_string()), timeout).await,
@@ -271,7 +310,11 @@ impl Person {
         let pid = self.pid(cx, s);
         let stop = match (self.world.server(pid), tree::running(cx, s)) {
             (Some(server), _) => Some(server.stop(reason(why))),
-            (None, supervisor) => supervisor.map(|supervisor| supervisor.stop(reason(why))),
+            (None, Some(supervisor)) => Some(supervisor.stop(reason(why))),
+            (None, None) => match machine::of(&self.world, pid) {
+                Some(machine) => Some(machine.stop(reason(why))),
+                None => event::manager(&self.world, cx, s).map(|it| it.stop(reason(why))),
+            },
         };
         let result = match (stop, time) {
             (None, _) => Err(CallError::NoProc),
@@ -326,7 +369,7 @@ pub(crate) fn millis(text: &str) -> Duration {
     Duration::from_millis(text.parse().expect("milliseconds"))
 }
 
-fn words(command: &[String]) -> Vec<&str> {
+pub(crate) fn words(command: &[String]) -> Vec<&str> {
     command.iter().map(String::as_str).collect()
 }
 
@@ -368,11 +411,15 @@ async fn receive(
                 (person.on(&format!("got {text}")), None)
             }
             Received::Exit(exit) => {
-                person.note_exit(&exit);
+                person.log(person.of_exit(&exit));
                 (person.on("exit"), None)
             }
+            Received::Any(message) => {
+                event::note_loss(&person, message);
+                (person.on("handler_exit"), None)
+            }
             Received::Down(down) => {
-                person.note_down(&down);
+                person.log(person.of_down(&down));
                 (person.on("down"), None)
             }
             other => {
@@ -475,13 +522,19 @@ impl Server {
             ["set", text] => self.state = text.to_string(),
             ["state"] => person.log(format!("state -> {}", self.state)),
             ["start_link", s, quietly @ ..]
-                if !person.world.scenario.actors[*s].is("supervisor") =>
+                if !["supervisor", "manager"].contains(&person.kind_of(s)) =>
             {
-                let actor = &person.world.scenario.actors[*s];
+                let options = options(&person.world.scenario.actors[*s]);
                 let args = (person.world.clone(), s.to_string());
-                let started = cx.start_link_with::<Server>(args, options(actor)).await;
+                let started = match person.kind_of(s) {
+                    "machine" => {
+                        let start = cx.start_link_with::<Machine<Automaton>>(args, options);
+                        person.started(start.await)
+                    }
+                    _ => person.started(cx.start_link_with::<Server>(args, options).await),
+                };
                 if quietly.is_empty() {
-                    person.log(format!("start_link {s} -> {}", person.started(started)));
+                    person.log(format!("start_link {s} -> {started}"));
                 }
             }
             ["start_monitor", s, name] => {
@@ -528,12 +581,12 @@ impl GenServer for Server {
     }
 
     async fn handle_down(&mut self, down: Down, cx: &mut Context<Self>) {
-        self.person.note_down(&down);
+        self.person.log(self.person.of_down(&down));
         self.on("down".to_string(), cx).await;
     }
 
     async fn handle_exit(&mut self, exit: Exit, cx: &mut Context<Self>) {
-        self.person.note_exit(&exit);
+        self.person.log(self.person.of_exit(&exit));
         self.on("exit".to_string(), cx).await;
     }
 
@@ -542,8 +595,9 @@ impl GenServer for Server {
         self.on("timeout".to_string(), cx).await;
     }
 
-    async fn handle_any(&mut self, message: AnyMessage, _: &mut Context<Self>) {
-        self.person.log(format!("script: {message:?}"));
+    async fn handle_any(&mut self, message: AnyMessage, cx: &mut Context<Self>) {
+        event::note_loss(&self.person, message);
+        self.on("handler_exit".to_string(), cx).await;
     }
 
     fn routes(routes: &mut Routes<'_, Self>) {

@@ -15,9 +15,15 @@ pub(crate) fn is_there() -> bool {
 /// The trace of each scenario, by its name.
 pub(crate) fn traces(scenarios: &[&Scenario]) -> HashMap<String, Vec<String>> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otp/player.erl");
-    let erlc = Command::new("erlc").arg("-o").arg(dir).arg(source).output();
-    let erlc = erlc.expect("erlc runs");
+    let sources = ["player.erl", "player_event.erl", "player_machine.erl"];
+    let source = |name| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/otp")
+            .join(name)
+    };
+    let mut erlc = Command::new("erlc");
+    erlc.arg("-o").arg(dir).args(sources.map(source));
+    let erlc = erlc.output().expect("erlc runs");
     assert!(
         erlc.status.success(),
         "{}",

@@ -10,12 +10,16 @@
 %%   boss     one process for each scenario: reads the steps, keeps the log, and does nothing that
 %%            could block it
 %%   actors   the processes under test: `live/3` (a process), `init({server, ..})` (a gen_server),
-%%            `init({supervisor, ..})`. They do what `do`, `run` and their handlers say, and tell the
-%%            boss of what happens to them.
+%%            `init({supervisor, ..})`, player_event (what is in a gen_event), player_machine (a
+%%            gen_statem). They do what `do`, `run` and their handlers say, and tell the boss of what
+%%            happens to them.
 -module(player).
 -export([main/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2, terminate/2]).
 -export([start_child/2, live/3]).
+%% For player_event and player_machine.
+-export([actor/4, attempt/2, be_known/3, born/2, down/4, label/2, log/1, name/2, on/2, pid/2,
+         reason/1, run/2, text/2]).
 
 -define(PATIENCE, 10000).
 
@@ -53,7 +57,8 @@ read([Line | Lines], Last, Decls, Order, Steps) ->
         [Word | _] when Word =:= "departs"; Word =:= "otp"; Word =:= "noex" ->
             read(Lines, Last, Decls, Order, Steps);
         [Kind, Name | Words] when Kind =:= "process"; Kind =:= "server";
-                                  Kind =:= "child"; Kind =:= "supervisor" ->
+                                  Kind =:= "child"; Kind =:= "supervisor";
+                                  Kind =:= "manager"; Kind =:= "handler"; Kind =:= "machine" ->
             Decl = declaration(Kind, Words),
             read(Lines, Name, Decls#{Name => Decl#{on => #{}}}, Order, Steps);
         _ -> read(Lines, Last, Decls, Order, [Line | Steps])
@@ -62,10 +67,20 @@ read([Line | Lines], Last, Decls, Order, Steps) ->
 declaration("process", []) -> #{kind => process};
 declaration("server", []) -> #{kind => server};
 declaration("server", ["named", Name]) -> #{kind => server, name => Name};
+declaration("supervisor", [Strategy, Intensity, Period, "auto_shutdown", When | Children]) ->
+    Decl = declaration("supervisor", [Strategy, Intensity, Period | Children]),
+    Decl#{auto_shutdown => list_to_atom(When)};
 declaration("supervisor", [Strategy, Intensity, Period | Children]) ->
     #{kind => supervisor, strategy => list_to_atom(Strategy),
       intensity => list_to_integer(Intensity), period => list_to_integer(Period),
       children => Children};
+declaration("manager", []) -> #{kind => manager};
+declaration("manager", ["named", Name]) -> #{kind => manager, name => Name};
+declaration("handler", Words) -> #{kind => handler, bare => Words =:= ["bare"]};
+declaration("machine", [State | Words]) ->
+    (declaration("server", Words))#{kind => machine, state => State};
+declaration("child", [Restart, Shutdown, "significant" | Words]) ->
+    (declaration("child", [Restart, Shutdown | Words]))#{significant => true};
 declaration("child", [Restart, Shutdown | Words]) ->
     Decl = case Words of
                [] -> #{kind => server};
@@ -90,6 +105,8 @@ text({failed_to_start_child, Id, Why}, W) ->
     "failed_to_start_child:" ++ atom_to_list(Id) ++ ":" ++ text(Why, W);
 text({start_spec, Why}, W) -> text(Why, W);
 text({duplicate_child_name, Id}, _) -> "duplicate_child_name:" ++ atom_to_list(Id);
+text({bad_combination, [{auto_shutdown, never} | _]}, _) -> "significant_in_vain";
+text({bad_combination, [{restart, permanent} | _]}, _) -> "significant_permanent";
 text({already_started, Pid}, W) -> "already_started:" ++ label(Pid, W);
 text({Why, [{_, _, _, _} | _]}, W) -> "crash:" ++ text(Why, W);
 text(Why, _) when is_atom(Why) -> atom_to_list(Why);
@@ -290,8 +307,12 @@ born(World = #{boss := Boss}, Name) ->
     receive {born, Pid} when Pid =:= self() -> ok end,
     named(World, Name).
 
-named(World = #{decls := Decls}, Name) ->
+named(World, Name) ->
     receive {you_are, Label, Number} -> ok end,
+    actor(World, Name, Label, Number).
+
+%% An actor's own, whatever kind it is.
+actor(World = #{decls := Decls}, Name, Label, Number) ->
     put(label, Label),
     put(boss, maps:get(boss, World)),
     On = maps:get(on, maps:get(Name, Decls, #{}), #{}),
@@ -324,7 +345,8 @@ loop(St = #{world := World}) ->
              {'EXIT', Pid, Why} ->
                  log("exit " ++ label(Pid, World) ++ " " ++ text(Why, World)),
                  on("exit", St);
-             {'DOWN', Ref, process, Pid, Why} -> down(Ref, Pid, Why, St)
+             {'DOWN', Ref, process, Pid, Why} -> down(Ref, Pid, Why, St);
+             {gen_event_EXIT, Handler, Why} -> player_event:lost(Handler, Why, St)
          end).
 
 down(Ref, Pid, Why, St = #{world := World, monitors := Monitors}) ->
@@ -340,6 +362,10 @@ start_link(#{kind := supervisor}, World, Name) ->
     supervisor:start_link(?MODULE, {supervisor, World, Name});
 start_link(Decl, World, Name) -> start_server(start_link, Decl, World, Name).
 
+start_server(How, #{kind := manager} = Decl, World, Manager) ->
+    player_event:start(How, Decl, World, Manager);
+start_server(How, #{kind := machine} = Decl, World, Machine) ->
+    player_machine:start(How, Decl, World, Machine);
 start_server(How, #{name := Name}, World, Server) ->
     gen_server:How({local, name(Name, World)}, ?MODULE, {server, World, Server}, []);
 start_server(How, _, World, Server) ->
@@ -347,17 +373,20 @@ start_server(How, _, World, Server) ->
 
 spawn_actor(How, World = #{boss := Boss}, Name) ->
     Spawned = erlang:How(?MODULE, live, [World, Name, false]),
-    Pid = case Spawned of {P, _} -> P; P -> P end,
+    be_known(Boss, case Spawned of {P, _} -> P; P -> P end, Name),
+    Spawned.
+
+%% Who is this? For what does not say so itself.
+be_known(Boss, Pid, Name) ->
     Boss ! {born, self(), Pid, Name},
-    receive {born, Pid} -> Spawned end.
+    receive {born, Pid} -> ok end.
 
 %% ------------------------------------------------------------------------------- gen_server
 
 init({supervisor, World = #{decls := Decls}, Name}) ->
     born(World, Name),
-    #{strategy := Strategy, intensity := Intensity, period := Period, children := Children} =
-        maps:get(Name, Decls),
-    Flags = #{strategy => Strategy, intensity => Intensity, period => Period},
+    #{children := Children} = Decl = maps:get(Name, Decls),
+    Flags = maps:with([strategy, intensity, period, auto_shutdown], Decl),
     {ok, {Flags, [spec(Child, World) || Child <- Children]}};
 init({server, World, Name}) ->
     St = born(World, Name),
@@ -370,10 +399,10 @@ init({server, World, Name}) ->
     end.
 
 spec(Name, World = #{decls := Decls}) ->
-    #{kind := Kind, restart := Restart, shutdown := Shutdown} = maps:get(Name, Decls),
+    #{kind := Kind} = Decl = maps:get(Name, Decls),
     Type = case Kind of supervisor -> supervisor; _ -> worker end,
-    #{id => list_to_atom(Name), start => {?MODULE, start_child, [World, Name]},
-      restart => Restart, shutdown => Shutdown, type => Type}.
+    Spec = maps:with([restart, shutdown, significant], Decl),
+    Spec#{id => list_to_atom(Name), start => {?MODULE, start_child, [World, Name]}, type => Type}.
 
 handle_call({ask, Text}, From, St) ->
     log("call " ++ Text),
@@ -403,7 +432,9 @@ handle_info({'EXIT', Pid, Why}, St = #{world := World}) ->
     log("exit " ++ label(Pid, World) ++ " " ++ text(Why, World)),
     noreply(on("exit", St));
 handle_info({'DOWN', Ref, process, Pid, Why}, St) ->
-    noreply(down(Ref, Pid, Why, St)).
+    noreply(down(Ref, Pid, Why, St));
+handle_info({gen_event_EXIT, Handler, Why}, St) ->
+    noreply(player_event:lost(Handler, Why, St)).
 
 handle_continue(Text, St) ->
     log("continue " ++ Text),
@@ -488,16 +519,18 @@ act(["start_monitor", S, Name], World = #{decls := Decls}, St = #{monitors := Mo
     end;
 act(["call", S, Text], World, St) -> act(["call", S, Text, "infinity"], World, St);
 act(["call", S, Text, Time], World, _) ->
-    Answer = attempt(fun() -> gen_server:call(pid(S, World), {ask, Text}, time(Time)) end, World),
+    Gen = gen(S, World),
+    Answer = attempt(fun() -> Gen:call(pid(S, World), {ask, Text}, time(Time)) end, World),
     log("call " ++ S ++ " " ++ Text ++ " -> " ++ Answer),
     ok;
 act(["call_named", N, Text], World, _) ->
     {log, attempt(fun() -> gen_server:call(name(N, World), {ask, Text}, infinity) end, World)};
-act(["cast", S, Text], World, _) -> gen_server:cast(pid(S, World), {cast, Text}), ok;
+act(["cast", S, Text], World, _) -> (gen(S, World)):cast(pid(S, World), {cast, Text}), ok;
 act(["stop_server", S], World, St) -> act(["stop_server", S, "normal"], World, St);
 act(["stop_server", S, Why], World, St) -> act(["stop_server", S, Why, "infinity"], World, St);
 act(["stop_server", S, Why, Time], World, _) ->
-    Stop = fun() -> atom_to_list(gen_server:stop(pid(S, World), reason(Why), time(Time))) end,
+    Gen = gen(S, World),
+    Stop = fun() -> atom_to_list(Gen:stop(pid(S, World), reason(Why), time(Time))) end,
     log("stop_server " ++ S ++ " -> " ++ attempt(Stop, World)),
     ok;
 act(["register", N, P], World, _) ->
@@ -545,9 +578,24 @@ act(["count", S], World, _) ->
     Counts = supervisor:count_children(pid(S, World)),
     {log, lists:flatten(io_lib:format("~b specs, ~b active, ~b supervisors, ~b workers",
         [proplists:get_value(Key, Counts) || Key <- [specs, active, supervisors, workers]]))};
-act(Words, _, _) ->
+act(Words, World, St) -> act([player_event, player_machine], Words, World, St).
+
+%% What is for actors of other kinds.
+act([Module | Modules], Words, World, St) ->
+    case Module:act(Words, World, St) of
+        unknown -> act(Modules, Words, World, St);
+        Result -> Result
+    end;
+act([], Words, _, _) ->
     log("script: what is " ++ lists:flatten(lists:join(" ", Words)) ++ "?"),
     ok.
+
+gen(Name, #{decls := Decls}) ->
+    case maps:get(Name, Decls, #{kind => process}) of
+        #{kind := machine} -> gen_statem;
+        #{kind := manager} -> gen_event;
+        _ -> gen_server
+    end.
 
 left(false) -> "gone";
 left(Time) when is_integer(Time) -> "running".

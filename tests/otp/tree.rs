@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{ChildError, ChildStatus, Inbox, ProcessContext};
+use noex::{AutoShutdown, ChildError, ChildStatus, Inbox, Machine, ProcessContext};
 
 use super::actor::{Packet, Person, Server, live, millis};
+use super::event;
+use super::machine::Automaton;
 use super::scenario::Actor;
 use super::world::World;
 
@@ -28,7 +30,14 @@ pub(crate) fn supervisor(world: &Arc<World>, name: &str) -> Supervisor {
         "rest_for_one" => Strategy::RestForOne,
         other => panic!("what is {other}?"),
     };
+    let auto_shutdown = match world.scenario.actors[name].auto_shutdown.as_deref() {
+        None | Some("never") => AutoShutdown::Never,
+        Some("any_significant") => AutoShutdown::AnySignificant,
+        Some("all_significant") => AutoShutdown::AllSignificant,
+        Some(other) => panic!("what is {other}?"),
+    };
     Supervisor::new(strategy)
+        .auto_shutdown(auto_shutdown)
         .intensity(intensity.parse().expect("a number"))
         .period(Duration::from_secs(period.parse().expect("seconds")))
         .children(children.iter().map(|child| spec(world, child)))
@@ -41,6 +50,8 @@ fn spec(world: &Arc<World>, name: &str) -> ChildSpec {
     let id = name.to_string();
     let spec = match actor.kind[0].as_str() {
         "server" => ChildSpec::server::<Server>(id, (world.clone(), name.to_string())),
+        "machine" => ChildSpec::server::<Machine<Automaton>>(id, (world.clone(), name.to_string())),
+        "manager" => event::spec(world, name),
         "supervisor" => ChildSpec::supervisor(id, supervisor(world, name)),
         _ => {
             let (world, name) = (world.clone(), name.to_string());
@@ -65,7 +76,9 @@ fn spec(world: &Arc<World>, name: &str) -> ChildSpec {
         "infinity" => Shutdown::Infinity,
         time => Shutdown::Timeout(millis(time)),
     };
-    spec.restart(restart).shutdown(shutdown)
+    spec.restart(restart)
+        .shutdown(shutdown)
+        .significant(actor.significant)
 }
 
 /// Makes the supervisor of `child` known, which has no code of its own to do so.

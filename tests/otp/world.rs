@@ -1,10 +1,11 @@
 //! What a scenario's actors share: the log of what happened, who is who, and words for reasons.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use noex::{ChildError, Event, ExitReason, Pid, ServerRef, StartError, Term, TermKind};
+use noex::{CallError, ChildError, Event, ExitReason, Pid, ServerRef, StartError, Term, TermKind};
 
 use super::actor::Server;
 use super::scenario::Scenario;
@@ -29,6 +30,10 @@ pub(crate) struct State {
     /// How those ended whom nobody knows (yet).
     ended: HashMap<Pid, ExitReason>,
     servers: HashMap<Pid, ServerRef<Server>>,
+    /// References to actors of other kinds.
+    others: HashMap<Pid, Arc<dyn Any + Send + Sync>>,
+    /// How often each handler was made.
+    handlers: HashMap<String, usize>,
     gates: HashMap<String, Gate>,
     done: HashSet<u64>,
 }
@@ -117,6 +122,27 @@ impl World {
         self.state().servers.get(&pid).cloned()
     }
 
+    /// Keeps a reference to an actor that is no [`Server`].
+    pub(crate) fn leads_to<R: Send + Sync + 'static>(&self, pid: Pid, reference: R) {
+        let reference: Arc<dyn Any + Send + Sync> = Arc::new(reference);
+        self.change(|state| state.others.insert(pid, reference));
+    }
+
+    pub(crate) fn reference<R: Clone + 'static>(&self, pid: Pid) -> Option<R> {
+        self.state().others.get(&pid)?.downcast_ref().cloned()
+    }
+
+    /// Labels the next handler of that name, which is no process.
+    pub(crate) fn made(&self, handler: &str) -> (String, usize) {
+        let mut state = self.state();
+        let number = state.handlers.entry(handler.to_string()).or_default();
+        *number += 1;
+        match *number {
+            1 => (handler.to_string(), 1),
+            number => (format!("{handler}#{number}"), number),
+        }
+    }
+
     /// Hears how processes end: the system's event hook.
     pub(crate) fn hear(&self, event: &Event) {
         if let Event::Exited { pid, reason, .. } = event {
@@ -159,6 +185,7 @@ impl World {
             ChildError::Running => "error running".to_string(),
             ChildError::Restarting => "error restarting".to_string(),
             ChildError::Start(error) => self.start_error(error),
+            ChildError::Call(CallError::Exited(why)) => format!("failed {}", self.text(why)),
             other => format!("failed {other:?}"),
         }
     }
@@ -246,6 +273,8 @@ impl State {
                 )
             }
             StartError::DuplicateChild(id) => format!("duplicate_child_name:{id}"),
+            StartError::SignificantInVain(_) => "significant_in_vain".to_string(),
+            StartError::SignificantPermanent(_) => "significant_permanent".to_string(),
             other => format!("{other:?}"),
         }
     }
