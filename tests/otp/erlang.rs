@@ -6,12 +6,6 @@ use std::process::Command;
 
 use super::scenario::Scenario;
 
-/// Whether there is an Erlang to compare with.
-pub(crate) fn is_there() -> bool {
-    let erl = Command::new("erl").arg("-version").output();
-    erl.is_ok_and(|output| output.status.success())
-}
-
 /// The trace of each scenario, by its name.
 pub(crate) fn traces(scenarios: &[&Scenario]) -> HashMap<String, Vec<String>> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
