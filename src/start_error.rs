@@ -54,7 +54,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit reason a supervisor or a caller that passes the failure on would use.
+    /// The exit reason a supervisor or a caller that passes the failure on would use. That of
+    /// [`Child`](Self::Child) counts as a [shutdown](ExitReason::is_shutdown), as in OTP.
     pub fn into_reason(self) -> ExitReason {
         match self {
             StartError::Init(reason) => reason,

@@ -187,12 +187,18 @@ impl Person {
                 self.world.born(process.pid(), p);
                 return Act::Done;
             }
-            ["start" | "start_link", s] if self.world.scenario.actors[*s].is("supervisor") => {
+            ["start" | "start_link", s, quietly @ ..]
+                if self.world.scenario.actors[*s].is("supervisor") =>
+            {
                 let start = tree::supervisor(&self.world, s).start_link(cx);
                 if let Some(pid) = start.pid() {
                     self.world.born(pid, s);
                 }
-                self.started(start.await)
+                let started = self.started(start.await);
+                if !quietly.is_empty() {
+                    return Act::Done;
+                }
+                started
             }
             ["start" | "start_link", s] if self.world.scenario.actors[*s].is("manager") => {
                 event::start(self, cx, command[0], s).await
