@@ -73,7 +73,7 @@ mod gen_state_machine;
 mod hooks;
 #[cfg(not(all(test, loom)))]
 mod partition_supervisor;
-#[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod process;
 #[cfg(not(all(test, loom)))]
 mod receive;
@@ -83,6 +83,8 @@ mod registry;
 mod sched;
 #[cfg(not(all(test, loom)))]
 pub mod services;
+#[cfg_attr(all(test, loom), allow(dead_code, unreachable_pub))]
+mod start_error;
 #[cfg(not(all(test, loom)))]
 mod starts;
 #[cfg(not(all(test, loom)))]

@@ -26,6 +26,8 @@ use crate::sync::Arc;
 /// | `Shutdown`, with or without a term | restarted | its spec is kept | forgotten |
 /// | any other reason: panic, error, `Killed`, ... | restarted | restarted | forgotten |
 ///
+/// `Shutdown` is what [`ExitReason::is_shutdown`](crate::ExitReason::is_shutdown) says.
+///
 /// Each restart counts against the supervisor's intensity, whatever the reason was. What the
 /// supervisor itself stopped has not ended by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
