@@ -328,10 +328,11 @@ impl Peer for Actix {
     fn spawn(&self, n: u64) -> Option<f64> {
         let latch = Latch::new(n);
         let t = Instant::now();
-        for a in &self.0 {
+        for (at, a) in self.0.iter().enumerate() {
             let l = latch.clone();
+            let share = (n + at as u64) / 2;
             a.spawn(async move {
-                for i in 0..n / 2 {
+                for i in 0..share {
                     Short(l.clone()).start();
                     if i % 64 == 63 {
                         tokio::task::yield_now().await; // one thread: let them run and die
@@ -346,11 +347,12 @@ impl Peer for Actix {
         let before = rss();
         let latch = Latch::new(n);
         let t = Instant::now();
-        for a in &self.0 {
+        for (at, a) in self.0.iter().enumerate() {
             let l = latch.clone();
+            let share = (n + at as u64) / 2;
             a.spawn(async move {
-                let mut keep = Vec::with_capacity(n as usize / 2);
-                for i in 0..n / 2 {
+                let mut keep = Vec::with_capacity(share as usize);
+                for i in 0..share {
                     let a = Idle(0, l.clone()).start();
                     a.do_send(Add(i));
                     keep.push(a);

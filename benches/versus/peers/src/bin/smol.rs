@@ -28,7 +28,7 @@ fn server() -> Sender<Ask> {
 }
 
 impl Peer for Smol {
-    const NAME: &'static str = "smol_chan";
+    const NAME: &'static str = "smol";
     fn chain(&self, groups: usize, size: usize, tokens: usize, hops: u64) -> Option<f64> {
         let latch = Latch::new((groups * tokens) as u64);
         let mut starts = vec![];

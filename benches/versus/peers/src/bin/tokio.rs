@@ -32,7 +32,7 @@ impl Tokio {
 }
 
 impl Peer for Tokio {
-    const NAME: &'static str = "tokio_mpsc";
+    const NAME: &'static str = "tokio";
     fn chain(&self, groups: usize, size: usize, tokens: usize, hops: u64) -> Option<f64> {
         let latch = Latch::new((groups * tokens) as u64);
         let mut starts = vec![];
