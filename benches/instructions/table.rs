@@ -114,7 +114,7 @@ pub(crate) fn tolerance(same_compiler: bool) -> f64 {
 }
 
 /// By which share atomics may grow, and from which number on it counts: half an atomic an operation.
-const ATOMICS: (f64, f64) = (0.03, 0.5);
+const ATOMICS: (f64, f64) = (0.05, 0.5);
 
 pub(crate) fn compare(before: Option<Cost>, now: Cost, same_compiler: bool) -> Verdict {
     let Some(before) = before else {
