@@ -88,6 +88,9 @@ pub enum StartError {
     /// The name is taken by this live process. OTP: `{already_started, Pid}`.
     #[error("already started as {0}")]
     AlreadyStarted(Pid),
+    /// It was to be registered under a key of this registry, which is not open.
+    #[error("the registry `{0}` is not open")]
+    NoRegistry(Arc<str>),
     /// `init` asked not to be started. OTP: `ignore`.
     #[error("init asked to be ignored")]
     Ignore,
@@ -187,6 +190,12 @@ pub enum Error {
     /// A task gave no value.
     #[error(transparent)]
     Task(#[from] crate::task::TaskError),
+    /// A process was not registered.
+    #[error(transparent)]
+    Register(#[from] crate::registry::RegisterError),
+    /// A registry was not found.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,

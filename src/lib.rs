@@ -70,6 +70,8 @@ mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
+mod hash;
+#[cfg(not(all(test, loom)))]
 mod hooks;
 #[cfg(not(all(test, loom)))]
 mod partition_supervisor;
@@ -83,6 +85,8 @@ mod registry;
 mod sched;
 #[cfg(not(all(test, loom)))]
 pub mod services;
+#[cfg_attr(all(test, loom), allow(dead_code))]
+mod shards;
 #[cfg(not(all(test, loom)))]
 mod starts;
 #[cfg(not(all(test, loom)))]
@@ -139,6 +143,10 @@ mod exports {
     pub use crate::process::pid::{MonitorRef, Pid};
     pub use crate::process::spawn::SpawnOptions;
     pub use crate::receive::{Inbox, IntoExit, Process, Received};
+    pub use crate::registry::{
+        Dispatch, Duplicate, Keys, MetaError, Name, RegisterError, Registry, RegistryBuilder,
+        RegistryError, RegistryEvent, Unique,
+    };
     pub use crate::sched::manual::{Budget, Driver, Tick};
     pub use crate::sched::stats::Stats;
     pub use crate::sched::timers::TimerRef;

@@ -36,6 +36,7 @@ use crate::gen_server::{self, ServerOptions};
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::supervisor::spec::{ChildKind, ChildSpec, Restart, Starting};
 use crate::supervisor::starter::{ChildPid, Starter};
@@ -86,7 +87,7 @@ pub struct DynamicSupervisor<A = ChildSpec, P = Pid> {
     max_children: usize,
     intensity: u32,
     period: Duration,
-    name: Option<Arc<str>>,
+    name: Option<Name>,
 }
 
 impl<A, P> Clone for DynamicSupervisor<A, P> {
@@ -160,7 +161,7 @@ impl<A, P> DynamicSupervisor<A, P> {
     }
 
     /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
         self.name = Some(name.into());
         self
     }

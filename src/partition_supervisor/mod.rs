@@ -33,6 +33,7 @@ pub use self::table::Partitions;
 
 use crate::dynamic_supervisor::Template;
 use crate::process::context::ProcessContext;
+use crate::registry::Name;
 use crate::sched::core::Core;
 use crate::supervisor::spec::{ChildKind, ChildSpec, Restart, Starting};
 use crate::supervisor::starter::{ChildPid, Starter};
@@ -88,7 +89,7 @@ pub struct PartitionSupervisor<P> {
     strategy: Strategy,
     intensity: u32,
     period: Duration,
-    name: Option<Arc<str>>,
+    name: Option<Name>,
     routes: Partitions<P>,
 }
 
@@ -162,7 +163,7 @@ impl<P> PartitionSupervisor<P> {
 
     /// Registers the supervisor under `name`; [`Handle::partition_supervisor`] finds it. Default: none
     /// (Elixir demands one).
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
         self.name = Some(name.into());
         self
     }

@@ -69,6 +69,7 @@ use crate::process::ask::question;
 use crate::process::call::Call;
 use crate::process::context::ProcessContext;
 use crate::process::spawn::Ties;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::sync::Arc;
 use crate::system::Handle;
@@ -148,7 +149,7 @@ pub struct Supervisor {
     auto_shutdown: AutoShutdown,
     backoff: Option<Backoff>,
     children: Vec<ChildSpec>,
-    name: Option<Arc<str>>,
+    name: Option<Name>,
     tag: Option<Tag>,
 }
 
@@ -208,7 +209,7 @@ impl Supervisor {
     }
 
     /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
         self.name = Some(name.into());
         self
     }

@@ -19,6 +19,7 @@ use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::process::wait::wait;
 use crate::receive::IntoExit;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
 use crate::supervisor::{ChildKind, ChildPid, ChildSpec, Restart, Shutdown};
@@ -54,7 +55,7 @@ const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
 #[derive(Clone, Debug)]
 pub struct TaskSupervisor {
     settings: Settings,
-    name: Option<Arc<str>>,
+    name: Option<Name>,
 }
 
 impl Default for TaskSupervisor {
@@ -98,7 +99,7 @@ impl TaskSupervisor {
     }
 
     /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
         self.name = Some(name.into());
         self
     }
@@ -166,7 +167,7 @@ impl ChildPid for TaskSupervisorRef {
 
 impl Handle {
     /// The live supervisor of tasks that has `name`.
-    pub fn task_supervisor(&self, name: &str) -> Option<TaskSupervisorRef> {
+    pub fn task_supervisor(&self, name: impl Into<Name>) -> Option<TaskSupervisorRef> {
         let named: Named<TaskSupervisorProcess> = self.server(name);
         named.resolve().map(TaskSupervisorRef::new)
     }
