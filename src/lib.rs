@@ -75,6 +75,8 @@ mod hash;
 mod hooks;
 #[cfg(not(all(test, loom)))]
 mod partition_supervisor;
+#[cfg(not(all(test, loom)))]
+mod pg;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 mod process;
 #[cfg(not(all(test, loom)))]
@@ -135,6 +137,7 @@ mod exports {
         Partition, PartitionLookup, PartitionSupervisor, PartitionSupervisorRef,
         PartitionSupervisorStart, Partitions,
     };
+    pub use crate::pg::{Pg, PgEvent, PgMonitor, ScopeClosed};
     pub use crate::process::bounded::{MailboxPolicy, Overflow};
     pub use crate::process::call::Call;
     pub use crate::process::cell::Priority;
@@ -144,8 +147,8 @@ mod exports {
     pub use crate::process::spawn::SpawnOptions;
     pub use crate::receive::{Inbox, IntoExit, Process, Received};
     pub use crate::registry::{
-        Dispatch, Duplicate, Keys, MetaError, Name, RegisterError, Registry, RegistryBuilder,
-        RegistryError, RegistryEvent, Unique,
+        Dispatch, Duplicate, Keys, Label, MetaError, Name, RegisterError, Registry,
+        RegistryBuilder, RegistryError, RegistryEvent, Unique,
     };
     pub use crate::sched::manual::{Budget, Driver, Tick};
     pub use crate::sched::stats::Stats;

@@ -5,9 +5,9 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use super::directory::{Missing, OtherType, registries};
+use super::directory::{Missing, registries};
 use super::handle::Registry;
-use super::keeper;
+use super::keeper::Launch;
 use super::listeners::{Listener, RegistryEvent};
 use super::meta::Note;
 use super::name::Name;
@@ -16,7 +16,6 @@ use super::store::Store;
 use super::{Keys, RegistryError};
 use crate::destination::Destination;
 use crate::error::StartError;
-use crate::exit::ExitReason;
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
@@ -26,7 +25,7 @@ use crate::sync::Arc;
 use crate::system::Handle;
 
 /// Linked to whoever starts it.
-const LINK: Ties = Ties {
+pub(crate) const LINK: Ties = Ties {
     link: true,
     monitor: false,
     root: false,
@@ -167,27 +166,23 @@ where
         ties: Ties,
         process: Option<&Name>,
     ) -> Result<(Registry<K, V, Q>, Pid), StartError> {
-        let directory = registries(core);
-        let (name, partitions) = (self.name, self.partitions);
+        let launch = Launch {
+            directory: &registries(core),
+            name: &self.name,
+            wanted: type_name::<Registry<K, V, Q>>(),
+            ties,
+            process,
+        };
         let make = || {
             let store = match Q::UNIQUE {
                 true => Store::unique(),
-                false => Store::duplicate(partitions),
+                false => Store::duplicate(self.partitions),
             };
-            Shared::<K, V>::new(name.clone(), store)
+            Shared::<K, V>::new(self.name.clone(), store)
         };
         let fits = |shared: &Shared<K, V>| shared.store.is_unique() == Q::UNIQUE;
-        let wrong = || {
-            StartError::Init(ExitReason::error(RegistryError::WrongType {
-                name: name.clone(),
-                wanted: type_name::<Registry<K, V, Q>>(),
-            }))
-        };
-        let shared = directory.enter(&name, fits, make);
-        let shared = shared.map_err(|OtherType| wrong())?;
-        let open = || shared.open(self.listeners.into(), self.meta);
-        let launched = keeper::launch(core, &directory, &name, &shared, ties, process, open);
-        let pid = launched.map_err(|error| error.unwrap_or_else(wrong))?;
+        let open = |shared: &Shared<K, V>| shared.open(self.listeners.into(), self.meta);
+        let (shared, pid) = launch.start(core, fits, make, open)?;
         Ok((Registry::new(Handle::new(core.clone()), shared), pid))
     }
 }

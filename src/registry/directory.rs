@@ -11,10 +11,11 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Weak;
 
 use crate::sched::core::CoreRef;
 use crate::sync::{Arc, Mutex};
-use std::sync::Weak;
 
 type Thing = dyn Any + Send + Sync;
 
@@ -147,7 +148,22 @@ pub(crate) fn registries(core: &CoreRef) -> Arc<Registries> {
     core.attached.get()
 }
 
-impl std::ops::Deref for Registries {
+#[derive(Default)]
+pub(crate) struct Scopes(Directory);
+
+/// The directory of a system's scopes of process groups.
+pub(crate) fn scopes(core: &CoreRef) -> Arc<Scopes> {
+    core.attached.get()
+}
+
+impl Deref for Registries {
+    type Target = Directory;
+    fn deref(&self) -> &Directory {
+        &self.0
+    }
+}
+
+impl Deref for Scopes {
     type Target = Directory;
     fn deref(&self) -> &Directory {
         &self.0

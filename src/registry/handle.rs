@@ -10,6 +10,7 @@ use super::builder::RegistryBuilder;
 use super::dispatch::Dispatch;
 use super::glob::Glob;
 use super::keeper;
+use super::label::Label;
 use super::meta::MetaError;
 use super::name::Name;
 use super::shared::{Names, Shared};
@@ -466,8 +467,8 @@ where
         B: Hash + Eq + ?Sized,
         V: Clone,
     {
-        let found = self.under(key).pop();
-        found.map(|(_, entry)| entry)
+        let found = self.shared.store.value(self.core(), key)?;
+        Some((found.pid, found.value))
     }
 
     /// Changes the value of a process under a key; the new one and the old one, or `None` if it does not
@@ -486,13 +487,15 @@ where
         B: Hash + Eq + ?Sized,
         V: Clone,
     {
+        let store = &self.shared.store;
         loop {
-            let (stamp, (_, old)) = self.under(key).pop().filter(|(_, (of, _))| *of == pid)?;
-            let new = change(&old);
-            let at = (stamp, pid);
-            match self.shared.store.replace(self.core(), key, at, new.clone()) {
-                Ok(_) => return Some((new, old)),
-                Err(_) => {}
+            let found = store.value(self.core(), key)?;
+            if found.pid != pid {
+                return None;
+            }
+            let new = change(&found.value);
+            if store.replace(key, found.version, new.clone()).is_ok() {
+                return Some((new, found.value));
             }
         }
     }
@@ -554,7 +557,7 @@ impl Handle {
 
     /// The system's names, as a registry: [`whereis`](Self::whereis) and its kin use it, and every
     /// [`Name`](crate::Name) that is a string. It is always open.
-    pub fn names(&self) -> Registry<Arc<str>> {
+    pub fn names(&self) -> Registry<Label> {
         let names: &Arc<Names> = &self.core().names;
         Registry::new(self.clone(), names.clone())
     }

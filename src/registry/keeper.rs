@@ -25,6 +25,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::RegistryError;
 use super::directory::{Directory, OtherType};
 use super::name::Name;
 use crate::error::StartError;
@@ -150,39 +151,57 @@ fn conceive(core: &CoreRef, kept: Arc<dyn Kept>, ties: Ties) -> Result<Unborn, S
     Ok(keeper)
 }
 
-/// Starts a keeper for what the directory has given; its pid. `open` is called before it begins. An error
-/// of `None`: something else has got the name meanwhile.
-pub(crate) fn launch<T: Kept>(
-    core: &CoreRef,
-    directory: &Directory,
-    name: &Arc<str>,
-    kept: &Arc<T>,
-    ties: Ties,
-    process: Option<&Name>,
-    open: impl FnOnce(),
-) -> Result<Pid, Option<StartError>> {
-    let candidate = conceive(core, kept.clone(), ties).map_err(Some)?;
-    let candidate = Name::give(process, candidate).map_err(Some)?;
-    let pid = candidate.cell().pid();
-    let take = || kept.post().take(core, pid, true);
-    let before = match directory.open(name, kept, take) {
-        Ok(Ok(before)) => before,
-        Ok(Err(keeper)) => {
-            candidate.abandon();
-            return Err(Some(StartError::AlreadyStarted(keeper)));
+/// What is to be started.
+pub(crate) struct Launch<'a> {
+    pub(crate) directory: &'a Directory,
+    /// Under which name.
+    pub(crate) name: &'a Arc<str>,
+    /// The type that it shall have there, for the error if it is another.
+    pub(crate) wanted: &'static str,
+    pub(crate) ties: Ties,
+    /// A name for the keeper itself.
+    pub(crate) process: Option<&'a Name>,
+}
+
+impl Launch<'_> {
+    /// Starts a keeper for the `T` of that name if one is there that `fits`, open or closed, else for a new
+    /// one. `open` is called before the keeper begins.
+    pub(crate) fn start<T: Kept>(
+        &self,
+        core: &CoreRef,
+        fits: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> T,
+        open: impl FnOnce(&T),
+    ) -> Result<(Arc<T>, Pid), StartError> {
+        let wrong = |OtherType| {
+            let (name, wanted) = (self.name.clone(), self.wanted);
+            StartError::Init(ExitReason::error(RegistryError::WrongType { name, wanted }))
+        };
+        let kept = self.directory.enter(self.name, fits, make);
+        let kept = kept.map_err(wrong)?;
+        let candidate = conceive(core, kept.clone(), self.ties)?;
+        let candidate = Name::give(self.process, candidate)?;
+        let pid = candidate.cell().pid();
+        let take = || kept.post().take(core, pid, true);
+        let before = match self.directory.open(self.name, &kept, take) {
+            Ok(Ok(before)) => before,
+            Ok(Err(keeper)) => {
+                candidate.abandon();
+                return Err(StartError::AlreadyStarted(keeper));
+            }
+            Err(other) => {
+                candidate.abandon();
+                return Err(wrong(other));
+            }
+        };
+        // Nobody else starts or ends it while this process, which has not begun, has the post.
+        open(&kept);
+        candidate.bear();
+        if let Some(before) = before {
+            dismiss(core, before, ExitReason::Normal);
         }
-        Err(OtherType) => {
-            candidate.abandon();
-            return Err(None);
-        }
-    };
-    // Nobody else starts or ends it while this process, which has not begun, has the post.
-    open();
-    candidate.bear();
-    if let Some(before) = before {
-        dismiss(core, before, ExitReason::Normal);
+        Ok((kept, pid))
     }
-    Ok(pid)
 }
 
 /// Ends a keeper, in order if it was started.

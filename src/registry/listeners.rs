@@ -49,13 +49,14 @@ pub enum RegistryEvent<K, V = ()> {
     },
 }
 
+type Make<K, V> = fn(&Arc<str>, Told<'_, K, V>) -> RegistryEvent<K, V>;
 type Resolve<M> = dyn Fn(&Handle) -> Option<Recipient<M>> + Send + Sync;
 
 /// Somebody who listens.
 pub(super) struct Listener<K, V> {
     resolve: Arc<Resolve<RegistryEvent<K, V>>>,
     /// Made where values are known to be `Clone`, which they need not be otherwise.
-    event: fn(&Arc<str>, Told<'_, K, V>) -> RegistryEvent<K, V>,
+    event: Make<K, V>,
 }
 
 impl<K, V> Clone for Listener<K, V> {
@@ -94,10 +95,16 @@ impl<K: Clone, V: Clone> Listener<K, V> {
     }
 }
 
+/// Who a listener is just now.
+struct Ear<K, V> {
+    to: Recipient<RegistryEvent<K, V>>,
+    event: Make<K, V>,
+}
+
 /// The listeners as they are while something happens.
 pub(super) struct Heard<'a, K, V> {
     registry: &'a Arc<str>,
-    listeners: Vec<(Recipient<RegistryEvent<K, V>>, Listener<K, V>)>,
+    ears: Vec<Ear<K, V>>,
     lost: Lost,
 }
 
@@ -105,7 +112,7 @@ impl<'a, K, V> Heard<'a, K, V> {
     pub(super) fn nobody(registry: &'a Arc<str>) -> Self {
         Heard {
             registry,
-            listeners: Vec::new(),
+            ears: Vec::new(),
             lost: Lost::default(),
         }
     }
@@ -116,11 +123,13 @@ impl<'a, K, V> Heard<'a, K, V> {
         system: &Handle,
     ) -> Self {
         let resolved = listeners.iter().filter_map(|listener| {
-            let recipient = (listener.resolve)(system)?;
-            Some((recipient, listener.clone()))
+            Some(Ear {
+                to: (listener.resolve)(system)?,
+                event: listener.event,
+            })
         });
         Heard {
-            listeners: resolved.collect(),
+            ears: resolved.collect(),
             ..Self::nobody(registry)
         }
     }
@@ -131,9 +140,8 @@ where
     RegistryEvent<K, V>: Send + 'static,
 {
     pub(super) fn tell(&mut self, told: Told<'_, K, V>) {
-        for (recipient, listener) in &self.listeners {
-            let event = (listener.event)(self.registry, told);
-            self.lost.send(recipient, event);
+        for ear in &self.ears {
+            self.lost.send(&ear.to, (ear.event)(self.registry, told));
         }
     }
 }

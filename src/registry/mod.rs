@@ -4,7 +4,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | `handle`, `builder` | what users see: [`Registry`], [`RegistryBuilder`] |
-//! | `name` | [`Name`]: a name of the system or a key of a registry, for whatever takes a name |
+//! | `name`, `label` | [`Name`]: a name of the system, which is a [`Label`], or a key of a registry; for whatever takes a name |
 //! | `store` | the registrations: read and written by anybody, without a message |
 //! | `entries`, `hashed` | what a key leads to; the maps of the store |
 //! | `shared`, `listeners`, `meta` | what belongs to a registry besides |
@@ -40,6 +40,7 @@ mod glob;
 pub(crate) mod handle;
 mod hashed;
 pub(crate) mod keeper;
+mod label;
 pub(crate) mod listeners;
 mod meta;
 pub(crate) mod name;
@@ -49,6 +50,7 @@ pub(crate) mod store;
 pub use self::builder::RegistryBuilder;
 pub use self::dispatch::Dispatch;
 pub use self::handle::{Duplicate, Registry, Unique};
+pub use self::label::Label;
 pub use self::listeners::RegistryEvent;
 pub use self::meta::MetaError;
 pub use self::name::Name;

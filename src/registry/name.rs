@@ -1,10 +1,10 @@
 //! What a process can be named by: a name of the system, or a key of a registry.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hash;
 
 use super::handle::{Registry, Unique};
+use super::label::Label;
 use super::store::Refused;
 use crate::error::StartError;
 use crate::process::pid::Pid;
@@ -32,7 +32,7 @@ pub struct Name(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    System(Arc<str>),
+    System(Label),
     Via(Arc<dyn Via>),
 }
 
@@ -145,31 +145,9 @@ impl fmt::Debug for Name {
     }
 }
 
-macro_rules! from_strings {
-    ($($string:ty),+) => {
-        $(
-            /// A name of the system.
-            impl From<$string> for Name {
-                fn from(name: $string) -> Self {
-                    Name(Repr::System(name.into()))
-                }
-            }
-        )+
-    };
-}
-
-from_strings!(&str, String, Box<str>, Cow<'_, str>, Arc<str>);
-
 /// A name of the system.
-impl From<&String> for Name {
-    fn from(name: &String) -> Self {
-        name.as_str().into()
-    }
-}
-
-/// A name of the system.
-impl From<&Arc<str>> for Name {
-    fn from(name: &Arc<str>) -> Self {
-        name.clone().into()
+impl<N: Into<Label>> From<N> for Name {
+    fn from(name: N) -> Self {
+        Name(Repr::System(name.into()))
     }
 }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use super::directory::registries;
 use super::keeper::{self, Kept, Post};
+use super::label::Label;
 use super::listeners::{Heard, Listener};
 use super::meta::{Meta, Note};
 use super::store::{Refused, Store, Taken, Tell, Which};
@@ -30,7 +31,7 @@ pub(crate) struct Shared<K, V> {
 }
 
 /// The names of a system: its default registry.
-pub(crate) type Names = Shared<Arc<str>, ()>;
+pub(crate) type Names = Shared<Label, ()>;
 
 /// What the registry of the system's names is called.
 const NAMES: &str = "names";
@@ -162,7 +163,8 @@ where
     }
 
     fn sweep(&self, core: &CoreRef, dead: Pid) -> usize {
-        self.telling(core, |tell| self.store.sweep(core, dead, tell))
+        let taken = self.telling(core, |tell| self.store.sweep(core, dead, tell));
+        taken.len()
     }
 
     fn close(&self, core: &CoreRef, still: &dyn Fn() -> bool) {

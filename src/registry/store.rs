@@ -38,7 +38,22 @@ const OWNED: usize = 16;
 /// Below this a map keeps its memory.
 const SMALL: usize = 256;
 
-type Part<K, V> = HashedMap<K, Entries<V>>;
+/// A part of a table.
+struct Part<K, V> {
+    map: HashedMap<K, Entries<V>>,
+    /// How many values have been replaced: whoever wants to replace one sees by it that none was since.
+    updates: u64,
+}
+
+impl<K, V> Default for Part<K, V> {
+    fn default() -> Self {
+        Part {
+            map: HashedMap::default(),
+            updates: 0,
+        }
+    }
+}
+
 type Owned<K> = HashMap<Holder, Keys<K>, Seeds>;
 
 /// The keys of a process, by the stamps of their registrations.
@@ -104,6 +119,13 @@ pub(crate) struct Store<K, V> {
     owned: Box<[CachePadded<Mutex<Owned<K>>>]>,
     seeds: Seeds,
     stamps: AtomicU64,
+}
+
+/// The value of a key as it was when somebody looked.
+pub(crate) struct Versioned<V> {
+    pub(crate) pid: Pid,
+    pub(crate) value: V,
+    pub(crate) version: (u64, u64),
 }
 
 /// A registration that counts, as it was when somebody looked.
@@ -329,7 +351,7 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         let pid = holder.pid(core);
         let stamp = self.stamps.fetch_add(1, Relaxed);
         let probe = Probe { hash, key: &key };
-        let there = part.get_mut(&probe as &dyn Sought<K>);
+        let there = part.map.get_mut(&probe as &dyn Sought<K>);
         let before = there.as_ref().and_then(|entries| entries.first());
         if let Some((at, before, _)) = before.filter(|_| self.unique) {
             if before.lives(core) {
@@ -357,7 +379,7 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
                 left.keys.push(key);
             }
             None => {
-                part.insert(Hashed { hash, key }, Entries::One(entry));
+                part.map.insert(Hashed { hash, key }, Entries::One(entry));
             }
         }
         Ok(self.own(holder, stamp, copy))
@@ -399,13 +421,16 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         let probe: &dyn Sought<Q> = &probe;
         self.table_of(holder).write(Self::place(hash), |part| {
             let mut taken = Taken::nothing();
-            let stamps = part.get(probe).map(|entries| which.stamps(entries, holder));
+            let stamps = part
+                .map
+                .get(probe)
+                .map(|entries| which.stamps(entries, holder));
             let stamps = stamps.unwrap_or_default();
             if stamps.is_empty() {
                 return taken;
             }
             // `Eq` of the key ran, and runs no more: its like is in no table now.
-            let Some((key, entries)) = part.remove_entry(probe) else {
+            let Some((key, entries)) = part.map.remove_entry(probe) else {
                 return taken;
             };
             for _ in &stamps {
@@ -415,11 +440,11 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
             taken.entries = entries;
             match rest {
                 Some(rest) => {
-                    part.insert(key, rest);
+                    part.map.insert(key, rest);
                 }
                 None => {
                     taken._keys.push(key.key);
-                    tidy(part);
+                    tidy(&mut part.map);
                 }
             }
             for stamp in stamps {
@@ -431,10 +456,15 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         })
     }
 
-    /// Takes out all that a dead process has; how much that was. May be done more than once, by several.
-    pub(crate) fn sweep(&self, core: &Core, dead: Pid, tell: &mut Tell<'_, K, V>) -> usize {
+    /// Takes out all that a dead process has. May be done more than once, by several.
+    pub(crate) fn sweep(
+        &self,
+        core: &Core,
+        dead: Pid,
+        tell: &mut Tell<'_, K, V>,
+    ) -> Vec<Taken<K, V>> {
         let Some(holder) = Holder::of(core, dead) else {
-            return 0;
+            return Vec::new();
         };
         let keys = {
             let mut owned = self.owned_by(holder).lock();
@@ -442,37 +472,58 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
             tidy(&mut owned);
             keys
         };
-        let mut swept = 0;
-        for (stamp, key) in keys.into_iter().flat_map(Keys::into_all) {
+        let keys = keys.into_iter().flat_map(Keys::into_all);
+        keys.map(|(stamp, key)| {
             let hash = self.seeds.hash_one(&key);
             let which = Which::These(&[stamp]);
-            swept += self.take(core, (hash, &key), holder, which, tell).count();
-        }
-        swept
+            let mut taken = self.take(core, (hash, &key), holder, which, tell);
+            taken._keys.push(key);
+            taken
+        })
+        .collect()
     }
 
-    /// Puts a value in the place of that of a registration, if it is there still and counts; else gives
-    /// it back. What was replaced comes back in any case: drop it.
-    pub(crate) fn replace<Q>(
-        &self,
-        core: &Core,
-        key: &Q,
-        (stamp, pid): (u64, Pid),
-        value: V,
-    ) -> Result<V, V>
+    /// The registration of a key, if keys are unique, and the number by which it can be replaced.
+    pub(crate) fn value<Q>(&self, core: &Core, key: &Q) -> Option<Versioned<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.seeds.hash_one(key);
+        let probe = Probe { hash, key };
+        self.tables.first()?.read(Self::place(hash), |part| {
+            let entries = part.map.get(&probe as &dyn Sought<Q>)?;
+            let (stamp, holder, value) = entries.first()?;
+            holder.lives(core).then(|| Versioned {
+                pid: holder.pid(core),
+                value: value.clone(),
+                version: (stamp, part.updates),
+            })
+        })
+    }
+
+    /// Puts a value in the place of one that was looked at; the one before. `Err`: something has changed
+    /// since; the value comes back.
+    pub(crate) fn replace<Q>(&self, key: &Q, version: (u64, u64), value: V) -> Result<V, V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let Some(holder) = Holder::of(core, pid).filter(|holder| holder.lives(core)) else {
+        let Some(table) = self.tables.first() else {
             return Err(value);
         };
         let hash = self.seeds.hash_one(key);
         let probe = Probe { hash, key };
-        self.table_of(holder).write(Self::place(hash), |part| {
-            let entries = part.get_mut(&probe as &dyn Sought<Q>);
-            match entries.and_then(|entries| entries.value_mut(stamp)) {
-                Some(place) => Ok(std::mem::replace(place, value)),
+        let (stamp, updates) = version;
+        table.write(Self::place(hash), |part| {
+            let entries = part.map.get_mut(&probe as &dyn Sought<Q>);
+            let place = entries.and_then(|entries| entries.value_mut(stamp));
+            match place.filter(|_| part.updates == updates) {
+                Some(place) => {
+                    part.updates += 1;
+                    Ok(std::mem::replace(place, value))
+                }
                 None => Err(value),
             }
         })
@@ -493,14 +544,14 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         let hash = self.seeds.hash_one(key);
         let probe = Probe { hash, key };
         let holder = self.tables.first()?.read(Self::place(hash), |part| {
-            let entries = part.get(&probe as &dyn Sought<Q>)?;
+            let entries = part.map.get(&probe as &dyn Sought<Q>)?;
             entries.first().map(|(_, holder, _)| holder)
         })?;
         holder.lives(core).then(|| holder.pid(core))
     }
 
-    /// Looks at the registrations under a key that count: `look` with each of table after table,
-    /// `end` after each table. Under the part's lock.
+    /// Calls `look` with each registration under a key that counts and is in that table, in order, under
+    /// the part's lock.
     pub(crate) fn look<Q>(
         &self,
         core: &Core,
@@ -511,19 +562,77 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        self.look_at_all(key, table, |stamp, holder, value| {
+            if holder.lives(core) {
+                look(stamp, holder.pid(core), value);
+            }
+        });
+    }
+
+    /// As [`look`](Self::look), the dead included.
+    fn look_at_all<Q>(&self, key: &Q, table: usize, mut look: impl FnMut(u64, Holder, &V))
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let hash = self.seeds.hash_one(key);
         let probe = Probe { hash, key };
         let Some(table) = self.tables.get(table) else {
             return;
         };
         table.read(Self::place(hash), |part| {
-            let entries = part.get(&probe as &dyn Sought<Q>);
+            let entries = part.map.get(&probe as &dyn Sought<Q>);
             for (stamp, holder, value) in entries.iter().flat_map(|entries| entries.iter()) {
-                if holder.lives(core) {
-                    look(stamp, holder.pid(core), value);
-                }
+                look(stamp, holder, value);
             }
         });
+    }
+
+    /// Who is registered under a key, in order, as often as it is; of the dead, who are not swept yet, in
+    /// the second place.
+    pub(crate) fn members<Q>(&self, core: &Core, key: &Q) -> (Vec<Pid>, Vec<Pid>)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut all = Vec::new();
+        for table in 0..self.tables() {
+            self.look_at_all(key, table, |stamp, holder, _| all.push((stamp, holder)));
+        }
+        all.sort_unstable();
+        let all = all.into_iter();
+        let (living, dead): (Vec<_>, Vec<_>) = all.partition(|(_, holder)| holder.lives(core));
+        let pids = |all: Vec<(u64, Holder)>| all.iter().map(|(_, of)| of.pid(core)).collect();
+        (pids(living), pids(dead))
+    }
+
+    /// All keys that have registrations which count, in the order of the first of them, each with its
+    /// holders, as often as each has it. And the dead who are not swept yet.
+    pub(crate) fn groups(&self, core: &Core) -> (Vec<(K, Vec<Pid>)>, Vec<Pid>) {
+        let (mut groups, mut dead) = (Vec::new(), Vec::new());
+        for table in &self.tables {
+            for at in 0..SHARDS {
+                table.read(at, |part| {
+                    for (key, entries) in &part.map {
+                        let (mut first, mut living) = (None, Vec::new());
+                        for (stamp, holder, _) in entries.iter() {
+                            if holder.lives(core) {
+                                first.get_or_insert(stamp);
+                                living.push(holder.pid(core));
+                            } else {
+                                dead.push(holder.pid(core));
+                            }
+                        }
+                        if let Some(first) = first {
+                            groups.push((first, key.key.clone(), living));
+                        }
+                    }
+                });
+            }
+        }
+        groups.sort_unstable_by_key(|(first, ..)| *first);
+        let groups = groups.into_iter();
+        (groups.map(|(_, key, living)| (key, living)).collect(), dead)
     }
 
     /// The keys of a process, in the order of registration, one for each.
@@ -545,7 +654,7 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         for table in &self.tables {
             for at in 0..SHARDS {
                 table.read(at, |part| {
-                    for (key, entries) in part {
+                    for (key, entries) in &part.map {
                         let living = entries.iter().filter(|(_, holder, _)| holder.lives(core));
                         all.extend(living.map(|(stamp, holder, value)| Found {
                             stamp,
@@ -569,10 +678,11 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
             for at in 0..SHARDS {
                 table.read(at, |part| {
                     size.0 += part
+                        .map
                         .values()
                         .map(|entries| entries.iter().count())
                         .sum::<usize>();
-                    size.1 += part.capacity();
+                    size.1 += part.map.capacity();
                 });
             }
         }
