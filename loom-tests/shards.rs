@@ -43,7 +43,9 @@ fn a_reader_sees_all_of_a_write_or_nothing() {
 #[test]
 fn readers_in_one_row_and_in_two_keep_a_writer_out() {
     for rows in [1, 2] {
-        loom::model(move || {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound.get_or_insert(3);
+        builder.check(move || {
             let shards = Arc::new(Shards::<Content>::with_rows(rows));
             let reader = thread::spawn({
                 let shards = shards.clone();
