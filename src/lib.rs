@@ -45,6 +45,8 @@
 //! | split it by keys | [`PartitionSupervisor`], [`Partitions`] |
 //! | reach it | [`Named`], [`Supervised`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
+//! | find processes by keys of any type, dispatch to all under one | [`Registry`], [`Name`] |
+//! | keep track of who belongs together | [`Pg`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
 //! | publish, cache, limit, schedule, pool | [`services`] |
@@ -219,6 +221,14 @@ struct DynamicSupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/partition_supervisor.md")]
 struct PartitionSupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/registry.md")]
+struct RegistryGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/pg.md")]
+struct PgGuide;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/services.md")]
