@@ -116,6 +116,12 @@ pub enum Error {
     /// A task gave no value.
     #[error(transparent)]
     Task(#[from] crate::task::TaskError),
+    /// A process was not registered.
+    #[error(transparent)]
+    Register(#[from] crate::registry::RegisterError),
+    /// A registry was not found.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,

@@ -12,6 +12,9 @@ pub enum StartError {
     /// The name is taken by this live process. OTP: `{already_started, Pid}`.
     #[error("already started as {0}")]
     AlreadyStarted(Pid),
+    /// It was to be registered under a key of this registry, which is not open.
+    #[error("the registry `{0}` is not open")]
+    NoRegistry(Arc<str>),
     /// `init` asked not to be started. OTP: `ignore`.
     #[error("init asked to be ignored")]
     Ignore,

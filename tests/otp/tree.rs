@@ -127,7 +127,7 @@ pub(crate) fn parent_of(world: &World, child: &str, cx: &ProcessContext) {
 
 /// The supervisor `s`, if it runs.
 pub(crate) fn running(cx: &ProcessContext, s: &str) -> Option<SupervisorRef> {
-    cx.system().supervisor(&registered(s))
+    cx.system().supervisor(registered(s))
 }
 
 /// Asks a supervisor; `None`: there is no such request.
