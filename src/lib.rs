@@ -62,8 +62,7 @@ mod dynamic_supervisor;
 #[cfg(not(all(test, loom)))]
 mod error;
 #[cfg(not(all(test, loom)))]
-#[allow(dead_code, unused_imports)]
-mod ets;
+pub mod ets;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
 #[cfg(not(all(test, loom)))]
@@ -121,6 +120,7 @@ mod exports {
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
+    pub use crate::ets::{Table, TableError};
     pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
     pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{

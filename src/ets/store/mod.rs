@@ -29,7 +29,7 @@ mod ordered;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hash::HashStore;
+pub(crate) use hash::{HashStore, Position};
 pub(crate) use nesting::Nested;
 pub(crate) use ordered::{OrderedStore, Seek};
 
@@ -63,6 +63,38 @@ pub(crate) struct Removed<K, C> {
     pub(crate) key: Option<K>,
     pub(crate) content: C,
     pub(crate) expires: u64,
+}
+
+/// What a traversal found out about the times of entries.
+#[derive(Debug)]
+pub(crate) struct Swept<K, C> {
+    /// What it took out: to be dropped by the caller.
+    pub(crate) removed: Vec<Removed<K, C>>,
+    /// When the first of those that it left there will be absent; [`NEVER`] if none will.
+    pub(crate) soonest: u64,
+}
+
+impl<K, C> Default for Swept<K, C> {
+    fn default() -> Self {
+        Swept {
+            removed: Vec::new(),
+            soonest: NEVER,
+        }
+    }
+}
+
+impl<K, C> Swept<K, C> {
+    /// Takes the entry of `spot` out if its time has come.
+    fn visit(&mut self, spot: &mut impl Spot<K, C>, terms: &impl Terms) {
+        let Some(entry) = spot.entry() else {
+            return;
+        };
+        if entry.lives(terms) {
+            self.soonest = self.soonest.min(entry.expires);
+        } else {
+            self.removed.extend(spot.remove());
+        }
+    }
 }
 
 /// On what terms an operation is done.
@@ -171,7 +203,8 @@ pub(crate) trait Batch<K, C> {
     /// Puts the `i`th into the store, in the place of what is there under its key.
     fn insert(&mut self, i: usize);
     /// Puts the `i`th into the store. If there is something under its key, `join` gets that and the content
-    /// of the `i`th, which it may add behind what is there, and no more. What it returns is thrown away.
+    /// of the `i`th, which it may add behind what is there, and no more. What it returns is thrown away. All
+    /// of it then has the time of the `i`th.
     fn merge(&mut self, i: usize, join: impl FnOnce(&mut C, C) -> Option<C>);
 }
 
@@ -239,14 +272,14 @@ pub(crate) trait Store<K: 'static, C: Content>: Sized + 'static {
         visit: impl FnMut(&mut Self::Spot<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Self::Cursor>, T::Refusal>;
 
-    /// Takes entries whose time has come out into `swept`, at most `limit` of them, looking at no more than
-    /// `slices` times [`SLICE`]. Where to go on, if there is more to look at.
+    /// Takes entries whose time has come out into `swept`, looking at no more than `slices` times [`SLICE`].
+    /// Where to go on, if there is more to look at.
     fn sweep<T: Terms>(
         &self,
         terms: &T,
         from: Option<&Self::Cursor>,
         slices: usize,
-        swept: &mut Vec<Removed<K, C>>,
+        swept: &mut Swept<K, C>,
     ) -> Result<Option<Self::Cursor>, T::Refusal>;
 
     /// Takes out all at once, isolated. What was in it is the caller's to drop, in pieces if it is much.

@@ -157,12 +157,14 @@ fn agrees_with_a_model(store: impl Set, seed: u64) {
                 }
             }
             8 => {
-                let mut swept = Vec::new();
+                let mut swept = Swept::default();
                 let end = store.sweep(&open, None, 10_000, &mut swept);
                 assert!(matches!(end, Ok(None)));
                 let before = model.len();
                 model.retain(|_, (_, expires)| lives(&open, *expires));
-                assert_eq!(before - swept.len(), model.len());
+                assert_eq!(before - swept.removed.len(), model.len());
+                let soonest = model.values().map(|(_, expires)| *expires).min();
+                assert_eq!(swept.soonest, soonest.unwrap_or(NEVER));
             }
             _ => {
                 let value = store.read(&open, &key, |entry| entry.map(|entry| entry.content.0));

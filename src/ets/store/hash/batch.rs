@@ -28,8 +28,8 @@ pub(super) struct Undo<K, C> {
 enum Step<K, C> {
     /// What was there before. If it is not taken back, this is what left the store.
     Put(Displaced<K, C>),
-    /// How many objects there were before.
-    Joined(usize),
+    /// How many objects there were before, and their time.
+    Joined(usize, u64),
 }
 
 impl<K: Eq, C: Content> HashBatch<'_, K, C> {
@@ -87,10 +87,10 @@ impl<K: Eq, C: Content> Batch<K, C> for HashBatch<'_, K, C> {
         let Some((locked, tag, slot)) = self.find(i) else {
             return;
         };
-        let objects = self
+        let before = self
             .lives(locked, slot)
-            .map(|entry| entry.content.objects());
-        let (Some(objects), Some(slot)) = (objects, slot) else {
+            .map(|entry| (entry.content.objects(), entry.expires));
+        let (Some((objects, expires)), Some(slot)) = (before, slot) else {
             return self.put(i, locked, tag, slot);
         };
         let Some(entry) = self.objects[i].take() else {
@@ -99,11 +99,12 @@ impl<K: Eq, C: Content> Batch<K, C> for HashBatch<'_, K, C> {
         self.undo.push(Undo {
             shard: locked,
             slot,
-            step: Step::Joined(objects),
+            step: Step::Joined(objects, expires),
         });
         // The key is there already.
         self.bin.keys.push(entry.key);
         let shard = &mut self.locked[locked].1.shard;
+        shard.expire(slot, entry.expires);
         let rest = shard.alter(slot, |content| join(content, entry.content));
         self.bin.contents.extend(rest.flatten());
     }
@@ -120,7 +121,8 @@ impl<K, C: Content> Drop for HashBatch<'_, K, C> {
                 Step::Put(displaced) => {
                     self.bin.entries.extend(shard.undo(slot, displaced));
                 }
-                Step::Joined(objects) => {
+                Step::Joined(objects, expires) => {
+                    shard.expire(slot, expires);
                     let added = shard.alter(slot, |content| content.split_off(objects));
                     self.bin.contents.extend(added.flatten());
                 }

@@ -17,7 +17,7 @@ use shard::{Displaced, Shard};
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Place, Removed, SLICE, Spot, Store, Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Place, Removed, SLICE, Spot, Store, Swept, Terms,
 };
 use crate::hash::Seeds;
 use crate::sync::atomic::AtomicUsize;
@@ -399,14 +399,12 @@ impl<K: Hash + Eq + 'static, C: Content> Store<K, C> for HashStore<K, C> {
         terms: &T,
         from: Option<&Position>,
         slices: usize,
-        swept: &mut Vec<Removed<K, C>>,
+        swept: &mut Swept<K, C>,
     ) -> Result<Option<Position>, T::Refusal> {
         let mut from = from.copied().unwrap_or_default();
         for _ in 0..slices {
             let mut visit = |spot: &mut HashSpot<'_, K, C>| {
-                if spot.entry().is_some_and(|entry| !entry.lives(terms)) {
-                    swept.extend(spot.remove());
-                }
+                swept.visit(spot, terms);
                 ControlFlow::Continue(())
             };
             match self.slice(terms, from, &mut visit, true)? {

@@ -43,8 +43,8 @@ struct Undo<K, C> {
 enum Step<K, C> {
     /// What was there before. If it is not taken back, this is what left the store.
     Put(Entry<K, C>),
-    /// How many objects there were before.
-    Joined(usize),
+    /// How many objects there were before, and their time.
+    Joined(usize, u64),
 }
 
 impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
@@ -198,7 +198,10 @@ impl<K, C: Content> Batch<K, C> for OrderedBatch<'_, K, C> {
     }
 
     fn merge(&mut self, i: usize, join: impl FnOnce(&mut C, C) -> Option<C>) {
-        let Some(objects) = self.entry(i).map(|entry| entry.content.objects()) else {
+        let before = self
+            .entry(i)
+            .map(|entry| (entry.content.objects(), entry.expires));
+        let Some((objects, expires)) = before else {
             return self.insert(i);
         };
         let Some(entry) = self.objects[i].take() else {
@@ -209,11 +212,15 @@ impl<K, C: Content> Batch<K, C> for OrderedBatch<'_, K, C> {
         let place = self.places[i];
         let BatchSpot { leaf, at } = self.spots[place];
         let rest = match (&mut self.new[place], at) {
-            (Some(new), _) => join(&mut new.content, entry.content),
+            (Some(new), _) => {
+                new.expires = entry.expires;
+                join(&mut new.content, entry.content)
+            }
             (None, Ok(at)) => {
-                let step = Step::Joined(objects);
+                let step = Step::Joined(objects, expires);
                 self.undo.push(Undo { leaf, at, step });
                 let leaf = &mut self.leaves[leaf].leaf;
+                leaf.expire(at, entry.expires);
                 leaf.alter(at, |content| join(content, entry.content))
             }
             (None, Err(_)) => Some(entry.content),
@@ -231,7 +238,8 @@ impl<K, C: Content> Drop for OrderedBatch<'_, K, C> {
             let leaf = &mut self.leaves[leaf].leaf;
             match step {
                 Step::Put(old) => self.bin.entries.extend(leaf.put(Ok(at), old)),
-                Step::Joined(objects) => {
+                Step::Joined(objects, expires) => {
+                    leaf.expire(at, expires);
                     let added = leaf.alter(at, |content| content.split_off(objects));
                     self.bin.contents.extend(added);
                 }

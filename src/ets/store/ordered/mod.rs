@@ -38,7 +38,8 @@ pub(crate) use seek::Seek;
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store, Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store, Swept,
+    Terms,
 };
 use crate::sync::atomic::AtomicIsize;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -629,14 +630,12 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
         terms: &T,
         from: Option<&Bound<K>>,
         slices: usize,
-        swept: &mut Vec<Removed<K, C>>,
+        swept: &mut Swept<K, C>,
     ) -> Result<Option<Bound<K>>, T::Refusal> {
         let mut next = from.cloned().unwrap_or(Bound::Unbounded);
         for _ in 0..slices {
             let mut visit = |spot: &mut OrderedSpot<'_, K, C>| {
-                if spot.entry().is_some_and(|entry| !entry.lives(terms)) {
-                    swept.extend(spot.remove());
-                }
+                swept.visit(spot, terms);
                 ControlFlow::Continue(())
             };
             match self.slice(terms, &next, &mut visit, true)? {
