@@ -133,7 +133,7 @@ impl<K, C: Content> Spot<K, C> for HashSpot<'_, K, C> {
 }
 
 impl<K, C: Content> HashStore<K, C> {
-    fn with_shards(shards: usize) -> Self {
+    pub(super) fn with_shards(shards: usize) -> Self {
         let shards = shards.next_power_of_two().max(2);
         let side = || Side {
             shard: RwLock::default(),
