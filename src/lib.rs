@@ -49,6 +49,7 @@
 //! | keep track of who belongs together | [`Pg`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
+//! | share tables between processes and threads | [`Table`], [`ets`] |
 //! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]
@@ -63,6 +64,8 @@ mod destination;
 mod dynamic_supervisor;
 #[cfg(not(all(test, loom)))]
 mod error;
+#[cfg(not(all(test, loom)))]
+pub mod ets;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
 #[cfg(not(all(test, loom)))]
@@ -125,6 +128,7 @@ mod exports {
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
+    pub use crate::ets::{Table, TableError};
     pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
     pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{
@@ -235,3 +239,7 @@ struct PgGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/services.md")]
 struct ServicesGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/ets.md")]
+struct EtsGuide;
