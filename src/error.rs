@@ -122,6 +122,9 @@ pub enum Error {
     /// A registry was not found.
     #[error(transparent)]
     Registry(#[from] crate::registry::RegistryError),
+    /// A table did not do what it was asked for.
+    #[error(transparent)]
+    Table(#[from] crate::ets::TableError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,
