@@ -1,5 +1,5 @@
 //! OTP's `ets` beside noex's tables: random sequences of operations, run by both, answer by
-//! answer. `tests/otp/ets/ets_driver.erl` is OTP's side.
+//! answer; and scenes about owners and heirs. `tests/otp/ets/ets_driver.erl` is OTP's side.
 //!
 //! Skipped with a notice where there is no `erl`; with NOEX_REQUIRE_ERLANG=1 that is a failure.
 //!
@@ -12,9 +12,14 @@
 //! objects with `A > N`; `update_counter K POSITION:BY[:THRESHOLD:SET]`. `page LIMIT N` begins a selection,
 //! and `page` gives its next page, between which there may be other operations (ordered sets only: what
 //! others see then is open).
+//!
+//! # Scenes
+//! In tests/otp/ets/scenes.txt, whose head says how: owners, heirs, gifts, rights and names.
 
 mod support;
 
+#[path = "otp/ets/scene.rs"]
+mod scene;
 #[path = "otp/ets/table.rs"]
 mod table;
 
@@ -24,6 +29,9 @@ use std::process::Command;
 /// Sequences of a run, and operations of each.
 const SEQUENCES: u64 = 400;
 const OPERATIONS: usize = 200;
+
+/// Scenes at random.
+const SCENES: u64 = 200;
 
 struct Dice(u64);
 
@@ -173,6 +181,7 @@ fn otp(name: &str, operations: &[String]) -> Option<Vec<String>> {
         .arg(&dir)
         .args(["-s", "ets_driver", "main", "-extra"])
         .arg(&file)
+        .env("ERL_CRASH_DUMP_SECONDS", "0")
         .output()
         .expect("erl runs");
     assert!(
@@ -211,4 +220,92 @@ fn tables_answer_as_otps_do() {
         }
     }
     assert_eq!(answers.next(), None);
+}
+
+/// A scene at random: three tables, and four people, who come again when they are dead.
+fn random_scene(number: u64) -> Vec<String> {
+    let mut dice = Dice((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut all = vec![format!("== at random {number}")];
+    let tables = ["t", "u", "v"];
+    for table in tables {
+        let mut line = format!("p{} new {table}", dice.roll(4));
+        if dice.roll(2) == 0 {
+            line += " named";
+        }
+        if dice.roll(3) > 0 {
+            line += dice.of(&[" public", " private"]);
+        }
+        if dice.roll(2) == 0 {
+            line += &format!(" heir p{} {}", dice.roll(4), dice.roll(9));
+        }
+        all.push(line);
+    }
+    for _ in 0..40 {
+        let (table, data, key) = (dice.of(&tables), dice.roll(9), dice.roll(3));
+        let people = ["p0", "p1", "p2", "p3"];
+        let (person, other) = (dice.of(&people), dice.of(&people));
+        let what = dice.of(&["size", "owner", "fixed", "named_table", "protection"]);
+        match dice.roll(20) {
+            0..=2 => all.push(format!("{person} give_away {table} {other} {data}")),
+            3 | 4 => all.push(format!("{person} heir {table} {other} {data}")),
+            5 => all.push(format!("{person} heir {table} none")),
+            6 | 7 => all.push(format!("{person} insert {table} {key} {data}")),
+            8 => all.push(format!("{person} lookup {table} {key}")),
+            9 => all.push(format!("{person} fix {table}")),
+            10 => all.push(format!("{person} delete {table} {key}")),
+            11 => all.push(format!("{person} next {table} {key}")),
+            12 => all.push(format!("{person} watch {other}")),
+            13 => all.push(format!("whereis {table}")),
+            14..=16 => {
+                let whole = [
+                    format!("kill {person}"),
+                    format!("{person} ends"),
+                    format!("{person} crashes"),
+                ];
+                all.push(whole[dice.roll(3)].clone());
+                if dice.roll(2) == 0 {
+                    all.push(format!("start {person}"));
+                }
+            }
+            _ => all.push(format!("{person} info {table} {what}")),
+        }
+        if dice.roll(5) == 0 {
+            all.push(format!("{other} mail"));
+        }
+    }
+    all.extend((0..4).map(|n| format!("p{n} mail")));
+    all
+}
+
+/// Compares the answers to all lines of scenes.
+fn compare_scenes(name: &str, lines: &[String]) {
+    let ours = scene::noex(lines);
+    assert_eq!(ours.len(), lines.len());
+    let Some(theirs) = otp(name, lines) else {
+        return;
+    };
+    let mut begin = 0;
+    for (at, (theirs, mine)) in theirs.iter().zip(&ours).enumerate() {
+        if lines[at].starts_with("==") {
+            begin = at;
+        }
+        assert!(
+            theirs == mine,
+            "OTP:  {theirs}\nnoex: {mine}\nafter {:#?}",
+            &lines[begin..=at]
+        );
+    }
+}
+
+#[test]
+fn tables_are_owned_and_inherited_as_otps_are() {
+    let lines = include_str!("otp/ets/scenes.txt").lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    compare_scenes("ets_scenes", &lines.map(str::to_owned).collect::<Vec<_>>());
+}
+
+#[test]
+fn tables_are_owned_and_inherited_as_otps_are_whatever_happens() {
+    let scenes: Vec<Vec<String>> = (0..SCENES).map(random_scene).collect();
+    compare_scenes("ets_random_scenes", &scenes.concat());
 }

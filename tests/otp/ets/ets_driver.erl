@@ -15,9 +15,13 @@ line(Line, State) ->
     Words = [binary_to_list(Word) || Word <- binary:split(Line, <<" ">>, [global, trim_all])],
     case Words of
         ["new", Kind] -> new(list_to_atom(Kind), State);
-        ["scene" | _] -> scene(State);
+        ["==" | _] -> scene(State);
         [[$p, _] = Person | Rest] -> person(Rest, Person, State);
         ["kill", Person] -> kill(Person, State);
+        ["start", Person] ->
+            #{people := People, names := Names} = State,
+            Pid = start(),
+            {"ok", State#{people := People#{Person => Pid}, names := Names#{Pid => Person}}};
         ["whereis", Name] -> {whereis_table(Name, State), State};
         _ -> case act(Words, State) of
                  {state, Answer, Next} -> {Answer, Next};
@@ -169,9 +173,9 @@ show(List) -> ["[", lists:join(" ", [show(Item) || Item <- List]), "]"].
 %% Whose a table is: processes that run functions as themselves, and collect what else they are sent.
 
 scene(State) ->
-    [exit(Pid, kill) || Pid <- maps:values(maps:get(people, State, #{}))],
+    [kill(Person, State) || Person <- maps:keys(maps:get(people, State, #{}))],
     People = maps:from_list([{[$p, N], start()} || N <- "0123"]),
-    {"scene", #{people => People, names => names(People), tables => #{}}}.
+    {"==", #{people => People, names => names(People), tables => #{}}}.
 
 names(People) -> maps:from_list([{Pid, Name} || {Name, Pid} <- maps:to_list(People)]).
 
@@ -210,8 +214,10 @@ whereis_table(Name, #{tables := Tables}) ->
     end.
 
 person(["mail"], Person, State) ->
-    Mail = ask(pid(Person, State), mail),
-    {["[", lists:join(", ", [letter(Letter, State) || Letter <- Mail]), "]"], State};
+    case ask(pid(Person, State), mail) of
+        dead -> {"dead", State};
+        Mail -> {["[", lists:join(", ", [letter(Letter, State) || Letter <- Mail]), "]"], State}
+    end;
 person(["ends"], Person, State) ->
     {finish(pid(Person, State), fun(Pid) -> Pid ! {finish, normal} end), State};
 person(["crashes"], Person, State) ->
@@ -223,21 +229,22 @@ person(["new", T | Options], Person, #{tables := Tables} = State) ->
                   case is_atom(Made) of true -> ets:whereis(Made); false -> Made end
           end,
     case ask(pid(Person, State), New) of
-        badarg -> {"badarg", State};
-        Tid -> {"ok", State#{tables := Tables#{T => Tid}, last => T}}
+        Tid when is_reference(Tid) -> {"ok", State#{tables := Tables#{T => Tid}}};
+        Failed -> {show(Failed), State}
     end;
+person(["watch" | Persons], Person, State) ->
+    Watch = fun() -> [monitor(process, pid(P, State)) || P <- Persons], ok end,
+    {show(ask(pid(Person, State), Watch)), State};
 person([What, T | Words], Person, State) ->
     Tid = maps:get(T, maps:get(tables, State)),
     Do = fun() -> as(What, Words, Tid, State) end,
-    {answer(ask(pid(Person, State), Do), State), State};
-person(["watch" | Persons], Person, State) ->
-    _ = ask(pid(Person, State), fun() -> [monitor(process, pid(P, State)) || P <- Persons] end),
-    {"ok", State}.
+    {answer(ask(pid(Person, State), Do), State), State}.
 
 as("insert", [K, V], T, _) -> ets:insert(T, {n(K), n(V)});
 as("lookup", [K], T, _) -> [V || {_, V} <- ets:lookup(T, n(K))];
-as("next", [K], T, _) -> ets:next(T, n(K));
+as("next", [K], T, _) -> _ = ets:next(T, n(K)), known;
 as("delete", [], T, _) -> ets:delete(T);
+as("delete", [K], T, _) -> ets:delete(T, n(K));
 as("delete_all", [], T, _) -> ets:delete_all_objects(T);
 as("rename", [Name], T, _) -> ets:rename(T, list_to_atom(Name)), true;
 as("fix", [], T, _) -> ets:safe_fixtable(T, true);
@@ -262,11 +269,10 @@ answer(Other, _) -> show(Other).
 pid(Person, #{people := People}) -> maps:get(Person, People).
 
 letter({'ETS-TRANSFER', T, From, Data}, #{names := Names, tables := Tables}) ->
-    Tid = case is_atom(T) of true -> ets:whereis(T); false -> T end,
-    Table = case [Name || {Name, Id} <- maps:to_list(Tables), Id =:= Tid] of
-                [Name] -> Name;
-                [] -> "gone"
-            end,
+    %% A named one has the name it was made with: none is renamed and then passed on.
+    [Table] = if is_atom(T) -> [atom_to_list(T)];
+                 true -> [Name || {Name, Id} <- maps:to_list(Tables), Id =:= T]
+              end,
     ["transfer ", Table, " ", maps:get(From, Names), " ", show(Data)];
 letter({'DOWN', _, process, Pid, Reason}, #{names := Names}) ->
     ["down ", maps:get(Pid, Names), " ", show(Reason)].
