@@ -30,7 +30,6 @@ use crate::sched::core::CoreRef;
 use crate::sched::stats::Count;
 use crate::sched::timers;
 use crate::sched::worker::{Worker, here};
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{Arc, UnsafeCell};
 
