@@ -411,11 +411,11 @@ macro_rules! service {
                 $crate::services::Starting::new(start)
             }
 
-            /// Starts the service linked to a server, which is its parent. If it fails, the error
-            /// comes back *and* the exit signal does. OTP: `gen_server:start_link/3`.
-            pub fn start_link<P: $crate::GenServer>(
+            /// Starts the service linked to the calling process, which is its parent. If it fails, the
+            /// error comes back *and* the exit signal does. OTP: `gen_server:start_link/3`.
+            pub fn start_link(
                 &self,
-                cx: &$crate::Context<P>,
+                cx: &$crate::ProcessContext,
             ) -> $crate::services::Starting<$handle<$($params)*>> {
                 let start = cx.start_link_with(self.args(), self.common.options());
                 $crate::services::Starting::new(start)
