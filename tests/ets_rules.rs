@@ -43,7 +43,9 @@ fn a_closure_that_touches_its_own_table_gets_an_error() {
             )
             .unwrap();
         table.lookup_element(&1, |_| inside()).unwrap();
-        table.select(|_, _| Some(inside).map(|inside| inside())).unwrap();
+        table
+            .select(|_, _| Some(inside).map(|inside| inside()))
+            .unwrap();
         table
             .select_pages(1, |_, _| Some(inside).map(|inside| inside()))
             .next_page()
