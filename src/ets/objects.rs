@@ -308,7 +308,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
         Kind: Finds<K, V, Q>,
     {
         self.store.read(&self.common.read(), key, |entry| {
-            look(entry.map(|entry| &entry.content))
+            look(entry.map(|entry| entry.content))
         })
     }
 }
@@ -346,7 +346,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Picked<K, V, Kind> {
         let values = entry.content.values();
         let total = values.len();
         for (at, value) in values.iter().enumerate() {
-            if wanted(&entry.key, value) {
+            if wanted(entry.key, value) {
                 self.places.push(at);
             }
         }
