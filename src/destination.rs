@@ -1,4 +1,4 @@
-//! Where a timer's message can go.
+//! Where a message can go that is sent later: a timer's, or what a listener is told.
 
 use crate::gen_server::{GenServer, HandleInfo, Named, Recipient, ServerRef, info_envelope};
 use crate::partition_supervisor::Partition;
@@ -8,6 +8,8 @@ use crate::sched::timers::{Envelope, Target};
 use crate::system::Handle;
 
 mod sealed {
+    use crate::gen_server::Recipient;
+    use crate::process::pid::Pid;
     use crate::sched::timers::Envelope;
     use crate::system::Handle;
 
@@ -18,8 +20,12 @@ mod sealed {
     pub trait Sealed<M> {
         /// An envelope addressed to it.
         fn letter(&self, system: &Handle, message: M) -> Letter;
+        /// Who it is now, if anybody.
+        fn recipient(&self, system: &Handle) -> Option<Recipient<M>>;
         /// Whether nothing will ever reach it again.
         fn is_gone(&self, system: &Handle) -> bool;
+        /// Who it leads to now.
+        fn pid(&self, system: &Handle) -> Option<Pid>;
     }
 }
 pub(crate) use sealed::{Letter, Sealed};
@@ -45,8 +51,16 @@ where
         })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.recipient())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(Self::pid(self))
     }
 }
 
@@ -57,8 +71,16 @@ impl<M: Send + 'static> Sealed<M> for Recipient<M> {
         Letter(unsafe { Envelope::new(Target::Cell(cell.clone()), make(message)) })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.clone())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(Self::pid(self))
     }
 }
 
@@ -72,8 +94,18 @@ impl<M: Send + 'static> Sealed<M> for Pid {
         Letter(unsafe { Envelope::new(target, crate::process::envelope::any(message)) })
     }
 
+    fn recipient(&self, system: &Handle) -> Option<Recipient<M>> {
+        let cell = system.core().find(*self)?;
+        // SAFETY: any process takes such envelopes.
+        Some(unsafe { Recipient::new(cell, crate::process::envelope::any::<M>) })
+    }
+
     fn is_gone(&self, system: &Handle) -> bool {
         !system.is_alive(*self)
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(*self)
     }
 }
 
@@ -95,9 +127,17 @@ where
         })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.resolve()?.recipient())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may have the name for the length of a restart: the timer goes on.
         false
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
     }
 }
 
@@ -119,8 +159,16 @@ where
         })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.resolve()?.recipient())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may have the partition for the length of a restart: the timer goes on.
         false
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
     }
 }

@@ -89,7 +89,7 @@ macro_rules! named {
 
         impl<$param: $($bound)+> $name<$param> {
             /// The name.
-            pub fn name(&self) -> &str {
+            pub fn name(&self) -> &$crate::Name {
                 self.server.name()
             }
 

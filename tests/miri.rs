@@ -12,6 +12,8 @@ mod ends;
 mod machines;
 #[path = "miri/mail.rs"]
 mod mail;
+#[path = "miri/tables.rs"]
+mod tables;
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -11,6 +11,7 @@ use crate::error::StartError;
 use crate::gen_server::{HandleRequest, ServerRef, Start};
 use crate::handles::handles;
 use crate::process::pid::Pid;
+use crate::registry::Name;
 use crate::supervisor::starter::ChildPid;
 use crate::supervisor::{ChildCounts, ChildError, ChildKind, ChildRequest, ChildSpec, ChildStatus};
 use crate::system::Handle;
@@ -43,8 +44,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
     /// - [`ChildError::MaxChildren`]: there are as many children as there may be.
     /// - [`ChildError::Start`]: it did not start; nothing is kept of it. One that was terminated
     ///   meanwhile has failed with [`Shutdown`](crate::ExitReason::Shutdown). A significant one is
-    ///   refused ([`StartError::SignificantInVain`](crate::StartError)). The backoff and the mailbox fate
-    ///   of a spec are for a [`Supervisor`](crate::Supervisor), and not looked at here.
+    ///   refused ([`StartError::SignificantInVain`](crate::StartError)).
     pub fn start_child(&self, child: A) -> ChildRequest<Option<P>> {
         self.ask(StartChild(child))
     }
@@ -52,7 +52,8 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
     /// Stops the child with this pid, as its spec says, and forgets it, whatever its restart type.
     /// Elixir: `DynamicSupervisor.terminate_child/2`; OTP: `supervisor:terminate_child/2`.
     ///
-    /// A child that is being restarted, or waits for it, has the pid of its latest process until the
+    /// A child that is being restarted, or waits for it (also for its
+    /// [`backoff`](ChildSpec::backoff)), has the pid of its latest process until the
     /// next is there. One that is being started, or restarted, is also stopped by the pid of the new
     /// process, even if its `init` never ends.
     ///
@@ -87,18 +88,21 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
 
 impl Handle {
     /// The live dynamic supervisor without a template that has `name`.
-    pub fn dynamic_supervisor(&self, name: &str) -> Option<DynamicSupervisorRef> {
+    pub fn dynamic_supervisor(&self, name: impl Into<Name>) -> Option<DynamicSupervisorRef> {
         self.template_supervisor(name)
     }
 
     /// The live dynamic supervisor that has `name`, if its children are started with an `A` and
     /// whoever starts them gets a `P`.
-    pub fn template_supervisor<A, P>(&self, name: &str) -> Option<DynamicSupervisorRef<A, P>>
+    pub fn template_supervisor<A, P>(
+        &self,
+        name: impl Into<Name>,
+    ) -> Option<DynamicSupervisorRef<A, P>>
     where
         A: Send + 'static,
         P: ChildPid,
     {
-        let server = self.server_ref(self.whereis(name)?)?;
+        let server = self.server(name).resolve()?;
         Some(DynamicSupervisorRef { server })
     }
 }
@@ -106,7 +110,8 @@ impl Handle {
 /// A dynamic supervisor that is being started: a future of its reference.
 ///
 /// # Errors
-/// [`StartError::AlreadyStarted`]: a live process has its name. The others as for a server.
+/// [`StartError::AlreadyStarted`]: a live process has its name. [`StartError::SignificantInVain`]: its
+/// template was made of a significant spec. The others as for a server.
 ///
 /// # Cancellation
 /// Dropping it does not stop the supervisor.
@@ -125,6 +130,13 @@ impl<A, P> fmt::Debug for DynamicSupervisorStart<A, P> {
 
 type Started<A, P> = Result<DynamicSupervisorRef<A, P>, StartError>;
 
+fn finish<A, P>(started: Result<ServerRef<DynamicProcess<A, P>>, StartError>) -> Started<A, P> {
+    match started {
+        Ok(server) => Ok(DynamicSupervisorRef { server }),
+        Err(error) => Err(StartError::of(error.into_reason())),
+    }
+}
+
 impl<A: Send + 'static, P: ChildPid> DynamicSupervisorStart<A, P> {
     pub(super) fn new(start: Start<DynamicProcess<A, P>>) -> Self {
         DynamicSupervisorStart { start }
@@ -142,8 +154,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorStart<A, P> {
     /// As the future itself; also that the caller must not block, or that a manual system has nothing
     /// left to run.
     pub fn wait(self) -> Started<A, P> {
-        let server = self.start.wait()?;
-        Ok(DynamicSupervisorRef { server })
+        finish(self.start.wait())
     }
 
     /// As [`wait`](Self::wait), for at most `timeout` from now; then the supervisor is killed.
@@ -151,8 +162,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorStart<A, P> {
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_timeout(self, timeout: Duration) -> Started<A, P> {
-        let server = self.start.wait_timeout(timeout)?;
-        Ok(DynamicSupervisorRef { server })
+        finish(self.start.wait_timeout(timeout))
     }
 }
 
@@ -160,9 +170,7 @@ impl<A: Send + 'static, P: ChildPid> Future for DynamicSupervisorStart<A, P> {
     type Output = Started<A, P>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.start)
-            .poll(cx)
-            .map(|started| started.map(|server| DynamicSupervisorRef { server }))
+        Pin::new(&mut self.start).poll(cx).map(finish)
     }
 }
 

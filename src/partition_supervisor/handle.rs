@@ -13,6 +13,7 @@ use crate::error::{CallError, StartError};
 use crate::handles::handles;
 use crate::process::call::{Call, waits};
 use crate::process::pid::Pid;
+use crate::registry::Name;
 use crate::supervisor::process::Tag;
 use crate::supervisor::starter::ChildPid;
 use crate::supervisor::{ChildCounts, ChildInfo, ChildRequest, SupervisorRef, SupervisorStart};
@@ -30,7 +31,7 @@ pub struct PartitionSupervisorRef<P> {
 
 handles! {
     /// Asks the supervisor to stop: as [`SupervisorRef::stop`]. Elixir: `PartitionSupervisor.stop/3`.
-    PartitionSupervisorRef<P: (Send + 'static)> { supervisor, partitions }, "supervisor"
+    PartitionSupervisorRef<P: (Send + Sync + 'static)> { supervisor, partitions }, "supervisor"
 }
 
 impl<P> Deref for PartitionSupervisorRef<P> {
@@ -58,7 +59,7 @@ impl Handle {
     /// `P`: `ServerRef<Counter>` for servers.
     ///
     /// It is asked for its [`Partitions`], hence the wait; keep them.
-    pub fn partition_supervisor<P: ChildPid>(&self, name: &str) -> PartitionLookup<P> {
+    pub fn partition_supervisor<P: ChildPid>(&self, name: impl Into<Name>) -> PartitionLookup<P> {
         let supervisor = self.supervisor(name);
         PartitionLookup {
             call: match &supervisor {

@@ -150,6 +150,12 @@ impl Unborn {
         &self.cell
     }
 
+    /// Has it trap exits from the start.
+    pub(crate) fn trap_exit(&mut self) {
+        // SAFETY: not queued yet, so the maker is alone with it.
+        unsafe { self.cell.own() }.trap_exit = true;
+    }
+
     /// It is a task, asked for by these.
     pub(crate) fn asked_for_by(&mut self, callers: Line) {
         // SAFETY: not queued yet, so the maker is alone with it.

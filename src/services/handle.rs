@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use crate::{
     Call, CallError, ChildKind, ChildSpec, ExitReason, GenServer, HandleCast, HandleRequest,
-    MailboxPolicy, Named, Pid, SendError, ServerOptions, ServerRef, Start, StartError, Starter,
-    Stop,
+    MailboxPolicy, Name, Named, Pid, SendError, ServerOptions, ServerRef, Start, StartError,
+    Starter, Stop,
 };
 
 /// How the process of a service is started: what its builder knows beside the service's own settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
-    pub(super) name: Option<Arc<str>>,
+    pub(super) name: Option<Name>,
     pub(super) mailbox: Option<MailboxPolicy>,
     /// It has children: it is given the time to stop them, and loses no message about them.
     pub(super) supervises: bool,
@@ -371,7 +371,7 @@ macro_rules! service {
             /// who has it then.
             pub fn named(
                 system: &$crate::Handle,
-                name: impl Into<::std::sync::Arc<str>>,
+                name: impl Into<$crate::Name>,
             ) -> Self {
                 $handle { reach: $crate::services::handle::Reach::Name(system.server(name)) }
             }
@@ -396,7 +396,7 @@ macro_rules! service {
 
         impl<$($bounds)*> $builder<$($params)*> {
             /// Registers the service under `name`. Default: none.
-            pub fn name(mut self, name: impl Into<::std::sync::Arc<str>>) -> Self {
+            pub fn name(mut self, name: impl Into<$crate::Name>) -> Self {
                 self.common.name = Some(name.into());
                 self
             }

@@ -16,8 +16,8 @@ use super::spec::ChildSpec;
 use crate::destination::{Letter, Sealed};
 use crate::error::SendError;
 use crate::gen_server::{
-    GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, call_whoever, cast_whoever,
-    info_envelope, send_whoever,
+    GenServer, HandleCast, HandleInfo, HandleRequest, Recipient, ServerRef, call_whoever,
+    cast_whoever, info_envelope, send_whoever,
 };
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::pid::Pid;
@@ -35,8 +35,9 @@ pub(crate) struct Place {
     /// Id and serial of the latest incarnation that started, which may be dead; 0: there was none, or
     /// the child is forgotten.
     at: AtomicU64,
-    /// Where its own children are, if it is a supervisor.
-    below: Mutex<Option<Arc<Directory>>>,
+    /// Where the children of the supervisors are that its start function starts, in order: mostly of
+    /// one, the child itself.
+    below: Mutex<Vec<Arc<Directory>>>,
 }
 
 impl Place {
@@ -56,9 +57,14 @@ impl Place {
         (at != 0).then_some(pid)
     }
 
-    /// Where the children of the supervisor at this place are, each incarnation's.
-    pub(crate) fn below(&self) -> Arc<Directory> {
-        self.below.lock().get_or_insert_default().clone()
+    /// Where the children are of the supervisor that is the nth its start function starts, counted from
+    /// 0: the same in each incarnation.
+    pub(super) fn below(&self, nth: usize) -> Arc<Directory> {
+        let mut below = self.below.lock();
+        if below.len() <= nth {
+            below.resize_with(nth + 1, Arc::default);
+        }
+        below[nth].clone()
     }
 }
 
@@ -260,8 +266,16 @@ where
         })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.resolve()?.recipient())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may run for the length of a restart: the timer goes on.
         false
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
     }
 }

@@ -10,7 +10,7 @@ use super::stream::Begun;
 use super::supervised::{Do, Settings, TaskSupervisorProcess, Terminate};
 use super::{AsyncStream, LINK, SHUTDOWN, State, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
-use crate::gen_server::{self, Named, ServerOptions, ServerRef};
+use crate::gen_server::{self, Named, ServerRef};
 use crate::handles::handles;
 use crate::process::ask::{Answer, question};
 use crate::process::call::{Call, waits};
@@ -19,14 +19,18 @@ use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::process::wait::wait;
 use crate::receive::IntoExit;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
+use crate::supervisor::flags::{Flags, flag_methods};
 use crate::supervisor::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::sync::Arc;
 use crate::system::Handle;
 
 /// A supervisor of tasks: it starts them, knows which run, and ends them when it ends, all at once.
 /// Elixir: `Task.Supervisor`.
+///
+/// Only tasks that [`start_child_with`](TaskSupervisorRef::start_child_with) started may be restarted.
 ///
 /// It is a plain value that is started, or put into a tree by [`child_spec`](Self::child_spec).
 ///
@@ -43,8 +47,8 @@ use crate::system::Handle;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TaskSupervisor {
-    settings: Settings,
-    name: Option<Arc<str>>,
+    max_children: usize,
+    flags: Flags,
 }
 
 impl Default for TaskSupervisor {
@@ -57,41 +61,19 @@ impl TaskSupervisor {
     /// A supervisor of tasks, with the defaults that each method names.
     pub fn new() -> Self {
         TaskSupervisor {
-            settings: Settings {
-                max_children: usize::MAX,
-                intensity: 3,
-                period: Duration::from_secs(5),
-            },
-            name: None,
+            max_children: usize::MAX,
+            flags: Flags::default(),
         }
     }
 
     /// How many tasks there may be at once; one more is [`TaskError::MaxChildren`]. Default: any
     /// number.
     pub fn max_children(mut self, tasks: usize) -> Self {
-        self.settings.max_children = tasks;
+        self.max_children = tasks;
         self
     }
 
-    /// How many restarts are allowed within the [`period`](Self::period); one more ends the
-    /// supervisor. Only tasks that [`start_child_with`](TaskSupervisorRef::start_child_with) started
-    /// may be restarted. Default: 3. Elixir: `:max_restarts`.
-    pub fn intensity(mut self, restarts: u32) -> Self {
-        self.settings.intensity = restarts;
-        self
-    }
-
-    /// Within what time restarts count together. Default: 5 s. Elixir: `:max_seconds`.
-    pub fn period(mut self, period: Duration) -> Self {
-        self.settings.period = period;
-        self
-    }
-
-    /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
+    flag_methods!();
 
     /// Starts it. From outside any process it is a child of the system's root.
     pub fn start(self, system: &Handle) -> TaskSupervisorStart {
@@ -105,11 +87,15 @@ impl TaskSupervisor {
     }
 
     fn launch(self, core: &CoreRef, ties: Ties) -> TaskSupervisorStart {
-        let options = match self.name {
-            Some(name) => ServerOptions::new().name(name),
-            None => ServerOptions::new(),
-        };
-        TaskSupervisorStart::new(gen_server::start(core, self.settings, &options, ties))
+        let options = self.flags.options();
+        TaskSupervisorStart::new(gen_server::start(core, self.settings(), &options, ties))
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            max_children: self.max_children,
+            restarts: self.flags.restarts(),
+        }
     }
 
     /// It as the child of a supervisor: a supervisor itself, and permanent. Elixir:
@@ -117,9 +103,9 @@ impl TaskSupervisor {
     ///
     /// The name is the one given here, unless the spec gets [its own](ChildSpec::name).
     pub fn child_spec(self, id: impl Into<Arc<str>>) -> ChildSpec {
-        let TaskSupervisor { settings, name } = self;
+        let name = self.flags.name.clone();
         let spec = ChildSpec::worker(id, move |starter| {
-            starter.start_link::<TaskSupervisorProcess>(settings)
+            starter.start_link::<TaskSupervisorProcess>(self.settings())
         })
         .of_kind(ChildKind::Supervisor);
         match name {
@@ -147,7 +133,7 @@ handles! {
 
 impl Handle {
     /// The live supervisor of tasks that has `name`.
-    pub fn task_supervisor(&self, name: &str) -> Option<TaskSupervisorRef> {
+    pub fn task_supervisor(&self, name: impl Into<Name>) -> Option<TaskSupervisorRef> {
         let named: Named<TaskSupervisorProcess> = self.server(name);
         named.resolve().map(TaskSupervisorRef::new)
     }
