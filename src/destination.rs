@@ -9,6 +9,7 @@ use crate::system::Handle;
 
 mod sealed {
     use crate::gen_server::Recipient;
+    use crate::process::pid::Pid;
     use crate::sched::timers::Envelope;
     use crate::system::Handle;
 
@@ -23,6 +24,8 @@ mod sealed {
         fn recipient(&self, system: &Handle) -> Option<Recipient<M>>;
         /// Whether nothing will ever reach it again.
         fn is_gone(&self, system: &Handle) -> bool;
+        /// Who it leads to now.
+        fn pid(&self, system: &Handle) -> Option<Pid>;
     }
 }
 pub(crate) use sealed::{Letter, Sealed};
@@ -55,6 +58,10 @@ where
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
     }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(Self::pid(self))
+    }
 }
 
 impl<M: Send + 'static> Sealed<M> for Recipient<M> {
@@ -70,6 +77,10 @@ impl<M: Send + 'static> Sealed<M> for Recipient<M> {
 
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(Self::pid(self))
     }
 }
 
@@ -91,6 +102,10 @@ impl<M: Send + 'static> Sealed<M> for Pid {
 
     fn is_gone(&self, system: &Handle) -> bool {
         !system.is_alive(*self)
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(*self)
     }
 }
 
@@ -120,6 +135,10 @@ where
         // Nobody may have the name for the length of a restart: the timer goes on.
         false
     }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
+    }
 }
 
 impl<S, M> Sealed<M> for Partition<S>
@@ -147,5 +166,9 @@ where
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may have the partition for the length of a restart: the timer goes on.
         false
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
     }
 }

@@ -49,6 +49,7 @@
 //! | keep track of who belongs together | [`Pg`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
+//! | share tables between processes and threads | [`Table`], [`ets`] |
 //! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]
@@ -63,6 +64,8 @@ mod destination;
 mod dynamic_supervisor;
 #[cfg(not(all(test, loom)))]
 mod error;
+#[cfg(not(all(test, loom)))]
+pub mod ets;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
 #[cfg(not(all(test, loom)))]
@@ -72,6 +75,8 @@ mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
+mod handles;
+#[cfg(not(all(test, loom)))]
 mod hash;
 #[cfg(not(all(test, loom)))]
 mod hooks;
@@ -79,7 +84,7 @@ mod hooks;
 mod partition_supervisor;
 #[cfg(not(all(test, loom)))]
 mod pg;
-#[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod process;
 #[cfg(not(all(test, loom)))]
 mod receive;
@@ -91,6 +96,8 @@ mod sched;
 pub mod services;
 #[cfg_attr(all(test, loom), allow(dead_code))]
 mod shards;
+#[cfg_attr(all(test, loom), allow(dead_code, unreachable_pub))]
+mod start_error;
 #[cfg(not(all(test, loom)))]
 mod starts;
 #[cfg(not(all(test, loom)))]
@@ -123,6 +130,7 @@ mod exports {
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
+    pub use crate::ets::{Table, TableError};
     pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
     pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{
@@ -233,3 +241,7 @@ struct PgGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/services.md")]
 struct ServicesGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/ets.md")]
+struct EtsGuide;

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use super::ask::{Pending, question};
 use super::call::{Call, note_other_wait, out_of_turn, waits};
-use super::cell::{Cell, Passed};
+use super::cell::Cell;
+use super::death;
 use super::deliver::{send_signal, send_to_nobody};
 use super::info::ProcessInfo;
+use super::line::Line;
 use super::node::{Kind, Node};
+use super::passed::Passed;
 use super::pid::{MonitorRef, Pid};
 use super::signal::{Cause, Content, Down, Notice, Signal, SystemNode, Watcher};
 use super::spawn::{SpawnOptions, Ties};
@@ -118,7 +121,25 @@ impl ProcessContext {
 
     /// The parent, the parent's parent, and so on. OTP: `$ancestors`.
     pub fn ancestors(&self) -> Vec<Pid> {
-        self.extra().initial.ancestors.iter().collect()
+        let me = self.pid();
+        self.extra().initial.ancestors.iter(me).collect()
+    }
+
+    /// In a [task](crate::task): the process that asked for it, then the callers of that one. In
+    /// others: nobody. Elixir: `$callers`.
+    ///
+    /// A task's parent is who starts it, its supervisor perhaps; its caller is on whose behalf it
+    /// works. For one that was asked for from outside any process there is none.
+    pub fn callers(&self) -> Vec<Pid> {
+        let me = self.pid();
+        self.extra().initial.callers.iter(me).collect()
+    }
+
+    /// The callers of a task that is asked for now: whoever runs, if it is this context's process, and
+    /// its own.
+    pub(crate) fn asks(&self) -> Line {
+        let asker = self.running().map(|cell| cell.pid());
+        asker.map_or_else(Line::default, |pid| self.extra().initial.of_task(pid))
     }
 
     /// Links this process and `pid`: when one exits, the other gets an exit signal. Linking twice, or
@@ -131,18 +152,14 @@ impl ProcessContext {
             return;
         }
         self.extra().unlinking.remove(&pid);
-        let linked = self
-            .core()
-            .find(pid)
-            .is_some_and(|peer| send_signal(&peer, Signal::Link { from: me }).is_ok());
-        if !linked {
-            let signal = Signal::Exit {
-                from: Some(pid),
-                reason: ExitReason::NoProc,
-                cause: Cause::Link,
-            };
-            // To oneself, so it arrives.
-            let _ = send_signal(self.cell(), signal);
+        let core = self.core();
+        let signal = Signal::Link { from: me };
+        let refused = match core.find(pid) {
+            Some(peer) => send_signal(&peer, signal).err(),
+            None => Some(signal),
+        };
+        if let Some(signal) = refused {
+            death::refuse_in_time(core, pid, signal);
         }
     }
 
@@ -220,19 +237,13 @@ impl ProcessContext {
         }
         self.extra().monitoring.insert(monitor, pid);
         let watcher = Watcher::Process(self.pid());
-        let lost = match core.find(pid) {
-            Some(target) => send_signal(&target, Signal::Monitor { monitor, watcher }).is_err(),
-            None => true,
+        let signal = Signal::Monitor { monitor, watcher };
+        let refused = match core.find(pid) {
+            Some(target) => send_signal(&target, signal).err(),
+            None => Some(signal),
         };
-        if lost {
-            let down = Down {
-                monitor,
-                pid,
-                reason: ExitReason::NoProc,
-            };
-            let node = SystemNode::notice(Notice::Down(down));
-            // SAFETY: a fresh node for any process.
-            unsafe { deliver(self.cell(), node, Class::Exempt).settle(self.cell()) };
+        if let Some(signal) = refused {
+            death::refuse_in_time(core, pid, signal);
         }
         monitor
     }
@@ -485,16 +496,8 @@ pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid, timeout: Option<Duration
         Some(cell) => send_signal(&cell, signal).err(),
         None => Some(signal),
     };
-    if let Some(Signal::Monitor {
-        watcher: Watcher::Outside(answer),
-        ..
-    }) = refused
-    {
-        answer.send(Ok(Down {
-            monitor,
-            pid,
-            reason: ExitReason::NoProc,
-        }));
+    if let Some(signal) = refused {
+        death::refuse_in_time(core, pid, signal);
     }
     Monitor {
         call: Call::new(core, pending, timeout),
@@ -517,6 +520,7 @@ fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Call<R> {
     let (answer, pending) = question::<R>();
+    let process = super::caller::caller();
     let run = move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         answer
@@ -527,6 +531,7 @@ fn blocking<R: Send + 'static>(
             core,
             Box::new(move || {
                 let _poll = crate::exit::enter_poll();
+                let _behalf = super::caller::on_behalf_of(process);
                 run();
             }),
         );
