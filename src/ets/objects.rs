@@ -124,7 +124,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
                     continue;
                 };
                 // One that is there already says anew how long it stays.
-                let joins = Kind::may_join(&old.content, &new.content);
+                let joins = Kind::may_join(old.content, &new.content);
                 batch.merge(i, |old, new| match joins {
                     true => old.push(new),
                     false => Some(new),
@@ -281,7 +281,7 @@ fn put<K: 'static, V: 'static, Kind: Keeps<K, V>>(
 ) -> Option<Entry<K, Kind::Content<V>>> {
     if Kind::JOINS {
         if let (Some(old), Some(content)) = (place.spot.entry(), new.as_ref()) {
-            if Kind::may_join(&old.content, content) {
+            if Kind::may_join(old.content, content) {
                 place.spot.alter(|old| {
                     if let Some(content) = new.take() {
                         *new = old.push(content);

@@ -33,6 +33,9 @@ mod directory;
 mod leaf;
 mod seek;
 
+/// Whether to go on, and where.
+type Onward<K> = ControlFlow<Option<Bound<K>>, Bound<K>>;
+
 pub(crate) use batch::OrderedBatch;
 pub(crate) use seek::Seek;
 
@@ -445,7 +448,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         from: &Bound<K>,
         visit: &mut impl FnMut(&mut OrderedSpot<'_, K, C>) -> ControlFlow<()>,
         expired_too: bool,
-    ) -> Result<ControlFlow<Option<Bound<K>>, Bound<K>>, T::Refusal> {
+    ) -> Result<Onward<K>, T::Refusal> {
         let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let _within = self.rank.enter()?;
         let mut locked = loop {
