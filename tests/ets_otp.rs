@@ -28,7 +28,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Sequences of a run, and operations of each.
-const SEQUENCES: u64 = 400;
+const SEQUENCES: u64 = 256;
 const OPERATIONS: usize = 200;
 
 /// Scenes at random.
