@@ -14,6 +14,7 @@ mod messages;
 mod processes;
 mod services;
 mod support;
+mod tables;
 
 use support::Row;
 
@@ -40,6 +41,9 @@ const WORKLOADS: &[Workload] = &[
     ("supervise", services::supervise),
     ("supervise:err", services::supervise_err),
     ("registry_lookup", services::registry_lookup),
+    ("ets_read", tables::ets_read),
+    ("ets_write", tables::ets_write),
+    ("ets_mixed", tables::ets_mixed),
     ("timers", services::timers),
 ];
 
