@@ -123,7 +123,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
                     batch.insert(i);
                     continue;
                 };
-                if Kind::may_join(&old.content, &new.content) {
+                if Kind::may_join(old.content, &new.content) {
                     batch.merge(i, Kind::Content::<V>::push);
                 }
             }
@@ -278,7 +278,7 @@ fn put<K: 'static, V: 'static, Kind: Keeps<K, V>>(
 ) -> Option<Entry<K, Kind::Content<V>>> {
     if Kind::JOINS {
         if let (Some(old), Some(content)) = (place.spot.entry(), new.as_ref()) {
-            if Kind::may_join(&old.content, content) {
+            if Kind::may_join(old.content, content) {
                 place.spot.alter(|old| {
                     if let Some(content) = new.take() {
                         *new = old.push(content);

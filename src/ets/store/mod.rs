@@ -40,6 +40,10 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// How many entries a traversal looks at under one lock.
 pub(crate) const SLICE: usize = 256;
 
+/// What came of a slice of a traversal: where the next one begins; or that it is over, and where to go on
+/// if there is more.
+type Sliced<Cursor> = ControlFlow<Option<Cursor>, Cursor>;
+
 /// One key and what is kept under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry<K, C> {

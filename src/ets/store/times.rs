@@ -8,15 +8,9 @@
 use super::NEVER;
 
 /// Boxed, so that what has no times has little to carry.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[allow(clippy::box_collection)]
 pub(super) struct Times(Option<Box<Vec<u64>>>);
-
-impl Default for Times {
-    fn default() -> Self {
-        Times(None)
-    }
-}
 
 impl Times {
     #[inline]

@@ -17,8 +17,8 @@ use shard::{Displaced, Shard};
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Item, Place, Removed, SLICE, Spot, Store, Swept,
-    Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Item, Place, Removed, SLICE, Sliced, Spot, Store,
+    Swept, Terms,
 };
 use crate::hash::Seeds;
 use crate::sync::atomic::AtomicUsize;
@@ -186,7 +186,7 @@ impl<K, C: Content> HashStore<K, C> {
         from: Position,
         visit: &mut impl FnMut(&mut HashSpot<'_, K, C>) -> ControlFlow<()>,
         expired_too: bool,
-    ) -> Result<ControlFlow<Option<Position>, Position>, T::Refusal> {
+    ) -> Result<Sliced<Position>, T::Refusal> {
         let Position { shard, slot: first } = from;
         if shard >= self.sides.len() {
             return Ok(ControlFlow::Break(None));

@@ -15,8 +15,10 @@ const FIRST: u64 = 4;
 /// As many as 2^32 leaves need.
 const SEGMENTS: usize = 31;
 
+type Segment<K, C> = Box<[Cell<K, C>]>;
+
 pub(super) struct Arena<K, C> {
-    segments: [OnceLock<Box<[Cell<K, C>]>>; SEGMENTS],
+    segments: [OnceLock<Segment<K, C>>; SEGMENTS],
 }
 
 /// The segment of a leaf, and its place there.

@@ -38,8 +38,8 @@ pub(crate) use seek::Seek;
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Item, Part, Place, Removed, SLICE, Spot, Store,
-    Swept, Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Item, Part, Place, Removed, SLICE, Sliced, Spot,
+    Store, Swept, Terms,
 };
 use crate::sync::atomic::AtomicIsize;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -445,7 +445,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         from: &Bound<K>,
         visit: &mut impl FnMut(&mut OrderedSpot<'_, K, C>) -> ControlFlow<()>,
         expired_too: bool,
-    ) -> Result<ControlFlow<Option<Bound<K>>, Bound<K>>, T::Refusal> {
+    ) -> Result<Sliced<Bound<K>>, T::Refusal> {
         let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let _within = self.rank.enter()?;
         let mut locked = loop {
