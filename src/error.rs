@@ -187,6 +187,9 @@ pub enum Error {
     /// A task gave no value.
     #[error(transparent)]
     Task(#[from] crate::task::TaskError),
+    /// A table did not do what it was asked for.
+    #[error(transparent)]
+    Table(#[from] crate::ets::TableError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,
