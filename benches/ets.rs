@@ -325,10 +325,13 @@ type LockedTree = parking_lot::RwLock<BTreeMap<u64, u64>>;
 type Skip = crossbeam_skiplist::SkipMap<u64, u64>;
 type Tree = scc::TreeIndex<u64, u64>;
 
+/// Runs a load on a map from so many threads.
+type Run = Box<dyn Fn(u64) -> Took>;
+
 struct Workload {
     name: &'static str,
     n: u64,
-    runs: Vec<(&'static str, Box<dyn Fn(u64) -> Took>)>,
+    runs: Vec<(&'static str, Run)>,
 }
 
 macro_rules! workload {
