@@ -263,10 +263,11 @@ pub(crate) trait Store<K: 'static, C: Content>: Sized + 'static {
     fn len(&self) -> usize;
 
     /// How many bytes it takes: the store's own, and those of keys and values as far as they lie in it, not
-    /// what they own elsewhere. Of bags, what their lists have in reserve is not counted.
+    /// what they own elsewhere. Of bags, what their lists have in reserve is not counted. Takes no lock: as of
+    /// the last change of how many objects there are.
     fn memory(&self) -> usize;
 
-    /// In how many parts its entries are now, each with a lock of its own.
+    /// In how many parts its entries are now, each with a lock of its own. Takes no lock.
     fn parts(&self) -> usize;
 
     /// Does `work` at the place of `key`.
