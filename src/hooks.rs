@@ -90,7 +90,7 @@ pub enum Event {
     GaveUp {
         /// The supervisor.
         pid: Pid,
-        /// The id of the child.
+        /// The id of the child; one that has none is called by the type of its template, or by its pid.
         child: Arc<str>,
         /// Why the child ended, or failed to start, the last time.
         reason: ExitReason,
@@ -123,7 +123,7 @@ pub enum Event {
         pid: Pid,
         /// Its supervisor.
         supervisor: Pid,
-        /// The id of the child.
+        /// The id of the child; one that has none is called by the type of its template, or by its pid.
         child: Arc<str>,
     },
     /// A handler of an event manager panicked and was removed; or one that was to take its place was

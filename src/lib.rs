@@ -79,7 +79,7 @@ mod hash;
 mod hooks;
 #[cfg(not(all(test, loom)))]
 mod partition_supervisor;
-#[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod process;
 #[cfg(not(all(test, loom)))]
 mod receive;
@@ -89,6 +89,8 @@ mod registry;
 mod sched;
 #[cfg(not(all(test, loom)))]
 pub mod services;
+#[cfg_attr(all(test, loom), allow(dead_code, unreachable_pub))]
+mod start_error;
 #[cfg(not(all(test, loom)))]
 mod starts;
 #[cfg(not(all(test, loom)))]

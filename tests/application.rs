@@ -681,3 +681,118 @@ fn an_environment_may_be_clumsy_and_harms_only_its_own_application() {
         assert_eq!(applications.unload("odd"), Ok(()));
     });
 }
+
+/// Waits for ever in its start, or panics there; its child takes its time to stop.
+struct Slow;
+struct SlowChild(Sender<String>);
+
+impl Application for Slow {
+    const NAME: &'static str = "slow";
+    /// Whether it panics; told when the child stands, and when it is gone.
+    type Env = (bool, Sender<String>);
+
+    async fn start(env: Self::Env, cx: &ProcessContext) -> Result<(Self, Pid), StartError> {
+        let (panics, tell) = env;
+        let child = ChildSpec::server::<SlowChild>("child", tell.clone());
+        let tree = Supervisor::new(Strategy::OneForOne).child(child);
+        tree.start_link(cx).await?;
+        let _ = tell.send("begun".into());
+        assert!(!panics, "in start");
+        std::future::pending().await
+    }
+}
+
+impl GenServer for SlowChild {
+    type Args = Sender<String>;
+    async fn init(tell: Self::Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
+        cx.trap_exit(true);
+        Ok(SlowChild(tell))
+    }
+    async fn terminate(&mut self, _: ExitReason, cx: &mut Context<Self>) {
+        cx.sleep(Duration::from_millis(20)).await;
+        let _ = self.0.send("child gone".into());
+    }
+}
+
+/// A builder of systems that tell what does not start, and a place to hear of it.
+fn slow() -> (impl Fn() -> noex::Builder, Sender<String>, Receiver<String>) {
+    let (tell, told) = reports();
+    let heard = tell.clone();
+    let builder = move || {
+        let heard = heard.clone();
+        quiet().on_event(move |event: &Event| {
+            if let Event::ApplicationNotStarted { name, .. } = event {
+                let _ = heard.send(format!("{name} not started"));
+            }
+        })
+    };
+    (builder, tell, told)
+}
+
+#[test]
+fn a_start_is_called_off_at_the_end_of_the_system_and_its_tree_is_gone_before_that_is_told() {
+    let (builder, tell, told) = slow();
+    on_all_built(builder, |system| {
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Slow>((false, tell.clone()));
+        applications.load(spec).unwrap();
+        let started = applications.start("slow", ApplicationKind::Permanent);
+        assert_eq!(next(system, &told), "begun");
+        let end = system.shutdown().wait_timeout(DEADLINE);
+        assert_eq!(end.map_err(|error| error.to_string()), Ok(()));
+        assert!(matches!(
+            started.wait_timeout(DEADLINE),
+            Err(ApplicationError::Call(_))
+        ));
+        assert_eq!(all_told(&told), ["child gone", "slow not started"]);
+    });
+}
+
+#[test]
+fn a_start_that_panics_has_failed_when_its_tree_is_gone() {
+    let (builder, tell, told) = slow();
+    on_all_built(builder, |system| {
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Slow>((true, tell.clone()));
+        applications.load(spec).unwrap();
+        assert!(start(&applications, "slow").is_err());
+        let all = ["begun", "child gone", "slow not started"];
+        assert_eq!(all_told(&told), all);
+    });
+}
+
+#[test]
+fn a_start_is_called_off_if_the_controller_is_gone() {
+    let (builder, tell, told) = slow();
+    on_all_built(builder, |system| {
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Slow>((false, tell.clone()));
+        applications.load(spec).unwrap();
+        let started = applications.start("slow", ApplicationKind::Permanent);
+        assert_eq!(next(system, &told), "begun");
+        let controller = system.whereis("application_controller").unwrap();
+        system.exit(controller, ExitReason::Kill);
+        assert!(started.wait_timeout(DEADLINE).is_err());
+        assert_eq!(next(system, &told), "child gone");
+    });
+}
+
+#[test]
+fn a_process_belongs_to_no_application_once_the_controller_is_gone() {
+    on_all(|system| {
+        let mut acts = well();
+        acts[0] = Acts::Stubborn;
+        let (applications, _told) = load(system, acts);
+        assert_eq!(start(&applications, "store"), Ok(()));
+        let child = system.whereis("store").unwrap();
+        let of = |pid| applications.of(pid).wait_timeout(DEADLINE);
+        assert_eq!(of(child).as_deref(), Some("store"));
+        let controller = system.whereis("application_controller").unwrap();
+        system.exit(controller, ExitReason::Kill);
+        until(system, || !system.is_alive(controller));
+        // It does not end with the rest of its tree.
+        assert_eq!(of(child), None);
+        assert!(system.is_alive(child));
+        system.exit(child, ExitReason::Kill);
+    });
+}

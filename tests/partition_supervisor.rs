@@ -98,7 +98,7 @@ fn parts_with(
 }
 
 #[track_caller]
-fn start<P: ChildPid + Clone>(
+fn start<P: ChildPid + Clone + Sync>(
     world: &World,
     supervisor: PartitionSupervisor<P>,
 ) -> PartitionSupervisorRef<P> {

@@ -18,6 +18,8 @@ use crate::gen_server::{
     Context, Exit, GenServer, HandleCast, HandleRequest, InitStop, Recipient, ReplyTo,
 };
 use crate::hooks::Event;
+use crate::process::ask::{Answer, question};
+use crate::process::call::Call;
 use crate::process::pid::Pid;
 use crate::sync::{Arc, Mutex};
 
@@ -34,6 +36,8 @@ type Asker = ReplyTo<Result<(), ApplicationError>>;
 struct Work {
     name: Arc<str>,
     orders: Recipient<Orders>,
+    /// Answered, or dropped, it calls the start off.
+    call_off: Option<Answer<()>>,
     /// Why the start failed, as the master told.
     failure: Option<StartError>,
     askers: Vec<Asker>,
@@ -123,20 +127,29 @@ impl GenServer for Controller {
             named.collect()
         };
         for (name, status) in order {
-            let Some(work) = self.works.values().find(|work| work.name == name) else {
+            let Some(work) = self.work(&name) else {
                 continue;
             };
-            let master = work.orders.pid();
-            let gone = cx.system().monitor(master);
+            let gone = cx.system().monitor(work.orders.pid());
             match status {
-                // It may hang in there.
-                ApplicationStatus::Starting => cx.exit(master, ExitReason::Kill),
+                // It may hang in there, and then knows nothing of its mailbox.
+                ApplicationStatus::Starting => {
+                    if let Some(call_off) = work.call_off.take() {
+                        call_off.send(Ok(()));
+                    }
+                }
                 // A master's mailbox is unbounded.
                 _ => drop(work.orders.send(Orders::Stop)),
             }
             let reason = gone.await.map_or(ExitReason::Killed, |down| down.reason);
             self.shared.0.lock().set(&name, ApplicationStatus::Loaded);
-            self.tell(cx, &name, Change::Stopped(&reason));
+            match status {
+                ApplicationStatus::Starting => {
+                    let error = StartError::Init(ExitReason::Shutdown(None));
+                    self.tell(cx, &name, Change::NotStarted(&error));
+                }
+                _ => self.tell(cx, &name, Change::Stopped(&reason)),
+            }
         }
     }
 }
@@ -175,13 +188,16 @@ impl Controller {
             Ok(begun) => begun,
             Err(error) => return asker.reply(Err(error)),
         };
-        match spec.launch(cx, env) {
+        let (call_off, called_off) = question();
+        let called_off = Call::new(cx.core(), called_off, None);
+        match spec.launch(cx, env, called_off) {
             Ok(orders) => {
                 let work = Work {
                     name,
                     failure: None,
                     askers: vec![asker],
                     then_start: Vec::new(),
+                    call_off: Some(call_off),
                     orders,
                 };
                 self.works.insert(work.orders.pid(), work);

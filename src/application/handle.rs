@@ -86,7 +86,7 @@ impl Applications {
 
     /// Starts a loaded application. Ready when its tree stands and its phases are done. Who asks while it
     /// is being started waits for the same start. (Unlike OTP's, a start that is under way when the
-    /// system shuts down is killed.) OTP: `application:start/2`.
+    /// system shuts down is called off: what it has started is stopped.) OTP: `application:start/2`.
     ///
     /// # Errors
     /// - [`ApplicationError::NotLoaded`], [`ApplicationError::AlreadyStarted`].
@@ -280,7 +280,7 @@ impl Applications {
     pub fn of(&self, pid: Pid) -> WhoseProcess {
         WhoseProcess {
             call: context::process_info(self.system.core(), pid).call,
-            shared: self.shared.clone(),
+            applications: self.clone(),
         }
     }
 }
@@ -343,7 +343,7 @@ fn flatten<R>(
 #[derive(Debug)]
 pub struct WhoseProcess {
     call: Call<ProcessInfo>,
-    shared: Arc<Shared>,
+    applications: Applications,
 }
 
 waits!(
@@ -351,7 +351,7 @@ waits!(
     Option<Arc<str>>,
     |whose: &mut WhoseProcess, answer: Result<ProcessInfo, CallError>| {
         let info = answer.ok()?;
-        let table = whose.shared.0.lock();
+        let table = whose.applications.table();
         let belongs = |entry: &&Entry| match entry.status {
             ApplicationStatus::Running(top) => info.pid == top || info.ancestors.contains(&top),
             _ => false,

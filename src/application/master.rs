@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::gen_server::{
     Context, Exit, GenServer, HandleContinue, HandleInfo, InitStop, ServerRef,
 };
+use crate::process::call::Call;
 use crate::process::context::{ProcessContext, monitor_outside};
 use crate::process::pid::Pid;
 use crate::sync::Arc;
@@ -33,19 +34,23 @@ pub(crate) struct Master<A> {
     top: Option<Pid>,
 }
 
+/// Ready when the start of an application is called off: the system shuts down, or the controller is
+/// gone.
+pub(crate) type CalledOff = Call<()>;
+
 /// Starts the application.
-struct Begin(Env);
+struct Begin(Env, CalledOff);
 
 impl<A: Application> GenServer for Master<A> {
-    type Args = (Arc<ApplicationSpec>, Env, ServerRef<Controller>);
+    type Args = (Arc<ApplicationSpec>, Env, ServerRef<Controller>, CalledOff);
 
     async fn init(
-        (spec, env, controller): Self::Args,
+        (spec, env, controller, called_off): Self::Args,
         cx: &mut Context<Self>,
     ) -> Result<Self, InitStop> {
         cx.trap_exit(true);
         // Not in here: the controller does not wait for its masters.
-        cx.continue_with(Begin(env));
+        cx.continue_with(Begin(env, called_off));
         Ok(Master {
             spec,
             controller,
@@ -64,7 +69,7 @@ impl<A: Application> GenServer for Master<A> {
         }
     }
 
-    /// The controller is gone.
+    /// The controller is gone, or a callback panicked.
     async fn terminate(&mut self, _: ExitReason, cx: &mut Context<Self>) {
         self.stop(cx).await;
     }
@@ -97,32 +102,41 @@ impl<A: Application> Master<A> {
         if let Some(state) = state {
             state.stop(cx).await;
         }
+        self.end_all(cx).await;
+    }
+
+    /// Ends whatever the application has linked to this process. OTP: `kill_all_procs/0`, which knows
+    /// them by their group leader.
+    async fn end_all(&mut self, cx: &ProcessContext) {
+        for pid in cx.linked() {
+            if Some(pid) != cx.parent() {
+                end(cx, pid, self.spec.stop_timeout).await;
+            }
+        }
     }
 }
 
 impl<A: Application> HandleContinue<Begin> for Master<A> {
-    async fn handle_continue(&mut self, Begin(env): Begin, cx: &mut Context<Self>) {
+    async fn handle_continue(&mut self, Begin(env, called_off): Begin, cx: &mut Context<Self>) {
         let timeout = self.spec.start_timeout;
-        let begun = match timeout {
-            None => self.begin(env, cx).await,
-            Some(timeout) => {
-                let late = async {
-                    cx.sleep(timeout).await;
-                    Err(StartError::Timeout)
-                };
-                either(self.begin(env, cx), late).await
+        let late = async {
+            match timeout {
+                Some(timeout) => cx.sleep(timeout).await,
+                None => std::future::pending().await,
             }
+            Err(StartError::Timeout)
         };
+        let called_off = async {
+            // Whatever the answer: it means the same.
+            let _ = called_off.await;
+            Err(StartError::Init(ExitReason::Shutdown(None)))
+        };
+        let begun = either(self.begin(env, cx), either(late, called_off)).await;
         let failed = begun.is_err();
         if failed {
             self.state = None;
             self.top = None;
-            // Whatever `start` has started.
-            for pid in cx.linked() {
-                if Some(pid) != cx.parent() {
-                    end(cx, pid, self.spec.stop_timeout).await;
-                }
-            }
+            self.end_all(cx).await;
         }
         // A cast to an unbounded mailbox; a dead controller needs no news.
         let _ = self.controller.cast(Begun(cx.pid(), begun));

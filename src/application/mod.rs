@@ -93,7 +93,8 @@ use crate::process::pid::Pid;
 /// - An application is known by its type, and its environment has a type; there are no `.app` files. So
 ///   there is one application of a type in a system.
 /// - What takes "the node" down in OTP takes the `System` down.
-/// - A start that is under way when the system shuts down is killed.
+/// - A start that is under way when the system shuts down is called off: it goes no further, and what it
+///   has linked to the master is stopped.
 pub trait Application: Sized + Send + 'static {
     /// Its name, by which others depend on it.
     const NAME: &'static str;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Application;
 use super::controller::Controller;
-use super::master::{Master, Orders};
+use super::master::{CalledOff, Master, Orders};
 use crate::error::StartError;
 use crate::gen_server::{Context, Recipient};
 use crate::sync::Arc;
@@ -15,9 +15,9 @@ use crate::sync::Arc;
 pub(crate) type Env = Arc<dyn Any + Send + Sync>;
 
 /// Starts the master of an application, linked to the controller.
-type Launch = dyn Fn(&Context<Controller>, Arc<ApplicationSpec>, Env) -> Result<Recipient<Orders>, StartError>
-    + Send
-    + Sync;
+type Launch =
+    dyn Fn(&Context<Controller>, Arc<ApplicationSpec>, Env, CalledOff) -> Launched + Send + Sync;
+type Launched = Result<Recipient<Orders>, StartError>;
 
 /// What is known of an application before it starts. OTP: the application resource file, `Name.app`;
 /// here a value, the application is known by its type, and its environment has one.
@@ -47,8 +47,8 @@ impl fmt::Debug for ApplicationSpec {
 impl ApplicationSpec {
     /// The application `A` with its environment, and the defaults that each method names.
     pub fn new<A: Application>(env: A::Env) -> Self {
-        let launch = |cx: &Context<Controller>, spec, env: Env| {
-            let start = cx.start_link::<Master<A>>((spec, env, cx.this()));
+        let launch = |cx: &Context<Controller>, spec, env, called_off| {
+            let start = cx.start_link::<Master<A>>((spec, env, cx.this(), called_off));
             Ok(start.launched()?.recipient())
         };
         ApplicationSpec {
@@ -114,7 +114,8 @@ impl ApplicationSpec {
         self: &Arc<Self>,
         cx: &Context<Controller>,
         env: Env,
-    ) -> Result<Recipient<Orders>, StartError> {
-        (self.launch)(cx, self.clone(), env)
+        called_off: CalledOff,
+    ) -> Launched {
+        (self.launch)(cx, self.clone(), env, called_off)
     }
 }

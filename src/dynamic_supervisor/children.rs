@@ -8,33 +8,63 @@
 //! 2. The counts are those of what is in the map.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::handle::DynamicChild;
 use super::template::Manner;
+use crate::exit::Quiet;
+use crate::process::estate::Heir;
 use crate::process::pid::Pid;
-use crate::supervisor::{ChildCounts, ChildKind, ChildStatus};
+use crate::sched::timers::TimerRef;
+use crate::supervisor::{ChildCounts, ChildKind, ChildStatus, Shutdown};
 use crate::sync::Arc;
 
 pub(crate) struct Child<A> {
     pub(crate) manner: Arc<Manner>,
-    /// The arguments, for a restart.
-    pub(crate) kept: Option<Box<A>>,
+    /// For a restart.
+    pub(crate) kept: Quiet<Option<Box<Kept<A>>>>,
     phase: Phase,
 }
 
+/// What is kept of a child that may be restarted.
+pub(crate) struct Kept<A> {
+    pub(crate) args: A,
+    /// `None`: a restart depends on nothing that was.
+    pub(crate) history: Option<Box<History>>,
+}
+
+/// The earlier life of a child, for its backoff and its mail.
+#[derive(Default)]
+pub(crate) struct History {
+    /// What its incarnations so far have left, or will leave, for the next.
+    pub(crate) heirs: Vec<Heir>,
+    /// When its present incarnation had started.
+    pub(crate) since: Duration,
+    /// How long its last incarnation ran; `None`: it did not start.
+    pub(crate) ran: Option<Duration>,
+    /// How often it failed in a row.
+    pub(crate) failures: u32,
+    /// When its wait is over, and what rings then.
+    pub(crate) wait: Option<(Duration, TimerRef)>,
+}
+
 /// ```text
-///              ended                  ok
-///   Running ──────────▶ Starting ──────────▶ Running, under its new pid
-///      │                 │    ▲
-///      │ stop     failed ▼    │ again
-///      ▼                 Waiting
-///   Stopping
+///              ended                    ok
+///   Running ──────────┬──▶ Starting ──────────▶ Running, under its new pid
+///      │      backoff │      │    ▲
+///      │              ▼      │    │ its time has come
+///      │ stop      Waiting ──┼────┤
+///      ▼              ▲      │    │ again
+///   Stopping          │      ▼    │
+///                     └── Restarting
 /// ```
 /// From any of them a child can be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Running,
     /// Its restart failed; the next attempt is on its way as a message.
+    Restarting,
+    /// Its backoff runs.
     Waiting,
     /// It is being restarted.
     Starting,
@@ -42,11 +72,20 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-impl Phase {
-    fn status(self, pid: Pid) -> ChildStatus {
-        match self {
+impl<A> Child<A> {
+    pub(crate) fn history(&mut self) -> Option<&mut History> {
+        self.kept.as_mut()?.history.as_deref_mut()
+    }
+
+    fn status(&self, pid: Pid, now: Duration) -> ChildStatus {
+        let history = || self.kept.as_ref()?.history.as_ref();
+        let wait = || history().and_then(|history| history.wait.as_ref());
+        match self.phase {
             Phase::Running => ChildStatus::Running(pid),
-            Phase::Waiting => ChildStatus::Restarting,
+            Phase::Restarting => ChildStatus::Restarting,
+            Phase::Waiting => {
+                ChildStatus::Waiting(wait().map_or(now, |(at, _)| *at).saturating_sub(now))
+            }
             Phase::Starting => ChildStatus::Starting,
             Phase::Stopping => ChildStatus::Stopping,
         }
@@ -57,6 +96,7 @@ pub(crate) struct Children<A> {
     /// By pid, in an order that is the same each time: what is done to all must be replayable.
     by_pid: BTreeMap<Pid, Child<A>>,
     active: usize,
+    waiting: usize,
     supervisors: usize,
 }
 
@@ -65,6 +105,7 @@ impl<A> Default for Children<A> {
         Children {
             by_pid: BTreeMap::new(),
             active: 0,
+            waiting: 0,
             supervisors: 0,
         }
     }
@@ -80,7 +121,7 @@ impl<A> Children<A> {
         &mut self,
         pid: Pid,
         manner: Arc<Manner>,
-        kept: Option<Box<A>>,
+        kept: Quiet<Option<Box<Kept<A>>>>,
     ) -> Option<Child<A>> {
         let before = self.remove(pid);
         self.active += 1;
@@ -97,12 +138,17 @@ impl<A> Children<A> {
     pub(crate) fn remove(&mut self, pid: Pid) -> Option<Child<A>> {
         let child = self.by_pid.remove(&pid)?;
         self.active -= usize::from(child.phase == Phase::Running);
+        self.waiting -= usize::from(child.phase == Phase::Waiting);
         self.supervisors -= usize::from(child.manner.kind == ChildKind::Supervisor);
         Some(child)
     }
 
     pub(crate) fn get(&self, pid: Pid) -> Option<&Child<A>> {
         self.by_pid.get(&pid)
+    }
+
+    pub(crate) fn get_mut(&mut self, pid: Pid) -> Option<&mut Child<A>> {
+        self.by_pid.get_mut(&pid)
     }
 
     pub(crate) fn phase(&self, pid: Pid) -> Option<Phase> {
@@ -114,22 +160,36 @@ impl<A> Children<A> {
             let was = std::mem::replace(&mut child.phase, phase);
             self.active -= usize::from(was == Phase::Running);
             self.active += usize::from(phase == Phase::Running);
+            self.waiting -= usize::from(was == Phase::Waiting);
+            self.waiting += usize::from(phase == Phase::Waiting);
         }
     }
 
-    /// Those that run, for the end.
-    pub(crate) fn take_running(&mut self) -> impl Iterator<Item = (Pid, Child<A>)> + use<A> {
-        let children = std::mem::take(self).by_pid;
-        children
-            .into_iter()
+    /// Those that run, and how each is stopped.
+    pub(crate) fn running(&self) -> Vec<(Pid, Shutdown)> {
+        let running = self.by_pid.iter();
+        running
             .filter(|(_, child)| child.phase == Phase::Running)
+            .map(|(pid, child)| (*pid, child.manner.shutdown))
+            .collect()
     }
 
-    pub(crate) fn list(&self) -> impl Iterator<Item = DynamicChild> + '_ {
-        self.by_pid.iter().map(|(pid, child)| DynamicChild {
+    /// Nothing is restarted any more: what was left for that goes. The timers of those that wait.
+    pub(crate) fn restart_none(&mut self) -> Vec<TimerRef> {
+        let lives = self.by_pid.values_mut().filter_map(Child::history);
+        lives
+            .filter_map(|life| {
+                life.heirs.clear();
+                life.wait.take().map(|(_, timer)| timer)
+            })
+            .collect()
+    }
+
+    pub(crate) fn list(&self, now: Duration) -> impl Iterator<Item = DynamicChild> + '_ {
+        self.by_pid.iter().map(move |(pid, child)| DynamicChild {
             pid: Some(*pid),
             kind: child.manner.kind,
-            status: child.phase.status(*pid),
+            status: child.status(*pid, now),
         })
     }
 
@@ -139,8 +199,7 @@ impl<A> Children<A> {
             active: self.active,
             supervisors: self.supervisors,
             workers: self.by_pid.len() - self.supervisors,
-            // No child waits out a backoff here.
-            waiting: 0,
+            waiting: self.waiting,
         }
     }
 }
@@ -148,18 +207,24 @@ impl<A> Children<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::{Restart, Shutdown};
+    use crate::supervisor::{MailboxFate, Restart};
 
     fn manner(kind: ChildKind) -> Arc<Manner> {
         Arc::new(Manner {
             restart: Restart::Temporary,
             shutdown: Shutdown::Infinity,
             kind,
+            backoff: None,
+            mailbox_fate: MailboxFate::Drop.into(),
         })
     }
 
     fn pid(id: u32) -> Pid {
         Pid::local(1, id, 1)
+    }
+
+    fn nothing() -> Quiet<Option<Box<Kept<()>>>> {
+        None.into()
     }
 
     fn counts(children: &Children<()>) -> (usize, usize, usize, usize) {
@@ -176,13 +241,17 @@ mod tests {
     #[test]
     fn the_counts_follow_whatever_becomes_of_the_children() {
         let mut children = Children::default();
-        children.add(pid(1), manner(ChildKind::Worker), None);
-        children.add(pid(2), manner(ChildKind::Supervisor), None);
+        children.add(pid(1), manner(ChildKind::Worker), nothing());
+        children.add(pid(2), manner(ChildKind::Supervisor), nothing());
         assert_eq!(counts(&children), (2, 2, 1, 1));
         children.set_phase(pid(1), Phase::Starting);
+        children.set_phase(pid(1), Phase::Restarting);
+        assert_eq!(counts(&children), (2, 1, 1, 1));
         children.set_phase(pid(1), Phase::Waiting);
         assert_eq!(counts(&children), (2, 1, 1, 1));
+        assert_eq!(children.count().waiting, 1);
         children.set_phase(pid(1), Phase::Running);
+        assert_eq!(children.count().waiting, 0);
         children.set_phase(pid(2), Phase::Stopping);
         assert_eq!(counts(&children), (2, 1, 1, 1));
         children.remove(pid(2));
@@ -194,11 +263,11 @@ mod tests {
     #[test]
     fn a_child_added_under_a_pid_that_is_there_takes_its_place() {
         let mut children = Children::default();
-        children.add(pid(1), manner(ChildKind::Supervisor), None);
+        children.add(pid(1), manner(ChildKind::Supervisor), nothing());
         children.set_phase(pid(1), Phase::Stopping);
         assert!(
             children
-                .add(pid(1), manner(ChildKind::Worker), None)
+                .add(pid(1), manner(ChildKind::Worker), nothing())
                 .is_some()
         );
         assert_eq!(counts(&children), (1, 1, 0, 1));
@@ -209,14 +278,12 @@ mod tests {
     fn at_the_end_only_those_that_run_are_to_be_stopped() {
         let mut children = Children::default();
         for id in 1..=4 {
-            children.add(pid(id), manner(ChildKind::Worker), None::<Box<()>>);
+            children.add(pid(id), manner(ChildKind::Worker), nothing());
         }
         children.set_phase(pid(1), Phase::Waiting);
         children.set_phase(pid(2), Phase::Starting);
         children.set_phase(pid(3), Phase::Stopping);
-        let running: Vec<Pid> = children.take_running().map(|(pid, _)| pid).collect();
-        assert_eq!(running, [pid(4)]);
-        assert_eq!(counts(&children), (0, 0, 0, 0));
+        assert_eq!(children.running(), [(pid(4), Shutdown::Infinity)]);
     }
 
     #[test]

@@ -88,8 +88,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
     /// - [`ChildError::MaxChildren`]: there are as many children as there may be.
     /// - [`ChildError::Start`]: it did not start; nothing is kept of it. One that was terminated
     ///   meanwhile has failed with [`ExitReason::Shutdown`]. A significant one is refused
-    ///   ([`StartError::SignificantInVain`](crate::StartError)). The backoff and the mailbox fate of a
-    ///   spec are for a [`Supervisor`](crate::Supervisor), and not looked at here.
+    ///   ([`StartError::SignificantInVain`](crate::StartError)).
     pub fn start_child(&self, child: A) -> ChildRequest<Option<P>> {
         self.ask(StartChild(child))
     }
@@ -97,7 +96,8 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
     /// Stops the child with this pid, as its spec says, and forgets it, whatever its restart type.
     /// Elixir: `DynamicSupervisor.terminate_child/2`; OTP: `supervisor:terminate_child/2`.
     ///
-    /// A child that is being restarted, or waits for it, has the pid of its latest process until the
+    /// A child that is being restarted, or waits for it (also for its
+    /// [`backoff`](ChildSpec::backoff)), has the pid of its latest process until the
     /// next is there. One that is being started, or restarted, is also stopped by the pid of the new
     /// process, even if its `init` never ends.
     ///
@@ -151,7 +151,8 @@ impl Handle {
 /// A dynamic supervisor that is being started: a future of its reference.
 ///
 /// # Errors
-/// [`StartError::AlreadyStarted`]: a live process has its name. The others as for a server.
+/// [`StartError::AlreadyStarted`]: a live process has its name. [`StartError::SignificantInVain`]: its
+/// template was made of a significant spec. The others as for a server.
 ///
 /// # Cancellation
 /// Dropping it does not stop the supervisor.
@@ -170,6 +171,13 @@ impl<A, P> fmt::Debug for DynamicSupervisorStart<A, P> {
 
 type Started<A, P> = Result<DynamicSupervisorRef<A, P>, StartError>;
 
+fn finish<A, P>(started: Result<ServerRef<DynamicProcess<A, P>>, StartError>) -> Started<A, P> {
+    match started {
+        Ok(server) => Ok(DynamicSupervisorRef { server }),
+        Err(error) => Err(StartError::of(error.into_reason())),
+    }
+}
+
 impl<A: Send + 'static, P: ChildPid> DynamicSupervisorStart<A, P> {
     pub(super) fn new(start: Start<DynamicProcess<A, P>>) -> Self {
         DynamicSupervisorStart { start }
@@ -187,8 +195,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorStart<A, P> {
     /// As the future itself; also that the caller must not block, or that a manual system has nothing
     /// left to run.
     pub fn wait(self) -> Started<A, P> {
-        let server = self.start.wait()?;
-        Ok(DynamicSupervisorRef { server })
+        finish(self.start.wait())
     }
 
     /// As [`wait`](Self::wait), for at most `timeout` from now; then the supervisor is killed.
@@ -196,8 +203,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorStart<A, P> {
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_timeout(self, timeout: Duration) -> Started<A, P> {
-        let server = self.start.wait_timeout(timeout)?;
-        Ok(DynamicSupervisorRef { server })
+        finish(self.start.wait_timeout(timeout))
     }
 }
 
@@ -205,9 +211,7 @@ impl<A: Send + 'static, P: ChildPid> Future for DynamicSupervisorStart<A, P> {
     type Output = Started<A, P>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.start)
-            .poll(cx)
-            .map(|started| started.map(|server| DynamicSupervisorRef { server }))
+        Pin::new(&mut self.start).poll(cx).map(finish)
     }
 }
 

@@ -1,27 +1,28 @@
-//! What a dynamic supervisor does that takes time: attempts to start a child, and stoppings. The
-//! picture and the invariants are those of [`super::process`].
+//! What a dynamic supervisor does that takes time: attempts to start a child here, stoppings in
+//! [`super::stops`]. The picture and the invariants are those of [`super::process`].
 
+use std::mem::take;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
-use super::children::Phase;
+use super::children::{Child, History, Kept, Phase};
 use super::handle::DynamicChild;
-use super::process::{Again, Cx, DynamicProcess};
+use super::process::{Again, Cx, DynamicProcess, Resume};
+use super::stops::{Stop, Then};
 use super::template::{Manner, Starting};
 use crate::error::StartError;
-use crate::exit::{ExitReason, catch, drop_quietly};
+use crate::exit::{ExitReason, Quiet, catch, drop_quietly};
 use crate::gen_server::ReplyTo;
 use crate::hooks::Event;
-use crate::process::pid::{MonitorRef, Pid};
-use crate::sched::timers::TimerRef;
-use crate::supervisor::process::{Deadline, Poke, tell};
+use crate::process::pid::Pid;
+use crate::supervisor::inheritance::{Inheritance, MailboxFate, begin};
+use crate::supervisor::process::Poke;
 use crate::supervisor::spec::{ChildKind, Restart, Shutdown};
 use crate::supervisor::starter::{ChildPid, Started, Starter};
 use crate::supervisor::strategy::{Fate, fate};
 use crate::supervisor::{ChildCounts, ChildError, ChildStatus};
 use crate::sync::Arc;
 
-type Reply<R> = ReplyTo<Result<R, ChildError>>;
+pub(super) type Reply<R> = ReplyTo<Result<R, ChildError>>;
 
 /// Something that takes time.
 pub(super) struct Job<A, P> {
@@ -35,7 +36,7 @@ pub(super) enum Whose<A, P> {
     New {
         reply: Reply<Option<P>>,
         manner: Arc<Manner>,
-        kept: Option<Box<A>>,
+        kept: Quiet<Option<Box<Kept<A>>>>,
     },
     /// The child with this pid: it is being stopped, or was and is being restarted.
     Known(Pid),
@@ -43,17 +44,19 @@ pub(super) enum Whose<A, P> {
 
 pub(super) enum Stage<P> {
     Starting(Attempt<P>),
-    Stopping(Stopping),
-    /// The supervisor ends.
-    Over,
+    Stopping(Stop),
+    /// The supervisor ends; who waits for the job hears of that.
+    Over(#[allow(dead_code)] Option<Then>),
 }
 
 /// An attempt to start a child, under way.
 pub(super) struct Attempt<P> {
-    future: Starting<P>,
+    future: Quiet<Starting<P>>,
     poke: Arc<Poke>,
     waker: Waker,
-    started: Started,
+    pub(super) started: Started,
+    /// `None`: no process of the child leaves anything.
+    inheritance: Option<Inheritance>,
     /// What it started and has ended already.
     ended: Vec<(Pid, ExitReason)>,
 }
@@ -65,34 +68,18 @@ impl<P> Attempt<P> {
         A: Send + 'static,
         Q: ChildPid,
     {
-        // A panic in there changes nothing.
-        let _ = drop_quietly(self.future);
+        drop(self.future);
+        if let Some(inheritance) = self.inheritance {
+            inheritance.renounce();
+        }
         let mut pids = self.started.pids();
         pids.retain(|pid| cx.system().is_alive(*pid));
         pids
     }
 }
 
-/// A child, or what is left of an attempt, being stopped.
-pub(super) struct Stopping {
-    pub(super) left: Vec<(Pid, MonitorRef)>,
-    /// When it is killed.
-    pub(super) deadline: Option<(Duration, TimerRef)>,
-    after: After,
-    /// Who asked for it, first come first: the others come too late.
-    wanted: Vec<Reply<()>>,
-}
-
-/// What it means that nothing is left.
-enum After {
-    /// The child is gone.
-    Stopped,
-    /// The attempt to start it has failed.
-    Failed(StartError),
-}
-
 impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -104,8 +91,14 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
             .source
             .copy
             .filter(|_| manner.restart != Restart::Temporary);
-        let kept = match catch(|| copy.map(|copy| Box::new(copy(&args)))) {
-            Ok(kept) => kept,
+        let has_history = self.has_history(&manner);
+        let keep = |copy: fn(&A) -> A| {
+            let args = copy(&args);
+            let history = has_history.then(Box::default);
+            Box::new(Kept { args, history })
+        };
+        let kept = match catch(|| copy.map(keep)) {
+            Ok(kept) => kept.into(),
             Err(reason) => {
                 let _ = drop_quietly(args);
                 return reply.reply(Err(StartError::Init(reason).into()));
@@ -120,25 +113,46 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
         self.attempt(cx, whose, args);
     }
 
+    /// Whether the restart of such a child depends on what was before.
+    fn has_history(&self, manner: &Manner) -> bool {
+        let waits = manner.backoff.or(self.backoff).is_some();
+        waits || !matches!(*manner.mailbox_fate, MailboxFate::Drop)
+    }
+
+    /// The earlier life of the child of a job, if that matters.
+    fn history<'a>(&'a mut self, whose: &'a mut Whose<A, P>) -> Option<&'a mut History> {
+        match whose {
+            Whose::New { kept, .. } => kept.as_mut()?.history.as_deref_mut(),
+            Whose::Known(pid) => self.children.get_mut(*pid)?.history(),
+        }
+    }
+
     /// Makes an attempt to start a child.
-    fn attempt(&mut self, cx: &Cx<A, P>, whose: Whose<A, P>, args: A) {
+    fn attempt(&mut self, cx: &Cx<A, P>, mut whose: Whose<A, P>, args: A) {
         let number = self.number();
         if let Whose::Known(pid) = &whose {
             self.by_pid.insert(*pid, number);
             self.children.set_phase(*pid, Phase::Starting);
         }
+        let heirs = self.history(&mut whose).map(|life| take(&mut life.heirs));
+        let fate = match self.manner_of(&whose).filter(|_| heirs.is_some()) {
+            Some(manner) => manner.mailbox_fate.clone(),
+            // It leaves nothing: it will not be restarted.
+            None => MailboxFate::Drop.into(),
+        };
         let started = Started::default();
         let starter = Starter::new(cx, self.source.options(&args), &started);
-        let start = &self.source.start;
-        // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
-        let future = catch(|| start(starter, args))
-            .unwrap_or_else(|reason| Box::pin(std::future::ready(Err(StartError::Init(reason)))));
+        let start = self.source.start.clone();
+        let start = move |starter| start(starter, args);
+        let heirs = heirs.unwrap_or_default();
+        let (future, inheritance) = begin(cx.core(), &fate, heirs, starter, start);
         let poke = Poke::new(cx.this().recipient(), number);
         let attempt = Attempt {
             future,
             waker: Waker::from(poke.clone()),
             poke,
             started,
+            inheritance,
             ended: Vec::new(),
         };
         self.poll(cx, number, whose, attempt);
@@ -158,7 +172,13 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
         }
     }
 
-    fn poll(&mut self, cx: &Cx<A, P>, number: u64, whose: Whose<A, P>, mut attempt: Attempt<P>) {
+    fn poll(
+        &mut self,
+        cx: &Cx<A, P>,
+        number: u64,
+        mut whose: Whose<A, P>,
+        mut attempt: Attempt<P>,
+    ) {
         // Before the poll, so that a wake-up during it is not lost.
         attempt.poke.heard();
         let mut context = std::task::Context::from_waker(&attempt.waker);
@@ -176,16 +196,30 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
             Ok(Poll::Ready(result)) => result,
             Err(reason) => Err(StartError::Init(reason)),
         };
-        // A panic in there changes nothing.
-        let _ = drop_quietly(attempt.future);
+        drop(attempt.future);
         let by_pid = &mut self.by_pid;
         attempt.started.each(|pid| {
             by_pid.remove(&pid);
         });
+        let mail = attempt.inheritance;
         match result {
-            Ok((pid, child)) => self.started(cx, whose, pid, child, attempt.ended),
-            Err(StartError::Ignore) => self.ignored(whose),
+            Ok((pid, child)) => {
+                if let Some(life) = self.history(&mut whose) {
+                    life.since = cx.system().now();
+                    life.heirs = mail.map(|mail| mail.of(pid)).unwrap_or_default();
+                }
+                self.started(cx, whose, pid, child, attempt.ended);
+            }
+            Err(StartError::Ignore) => {
+                if let Some(mail) = mail {
+                    mail.renounce();
+                }
+                self.ignored(whose);
+            }
             Err(error) => {
+                if let Some(life) = self.history(&mut whose) {
+                    life.heirs = mail.map(|mail| mail.all()).unwrap_or_default();
+                }
                 let system = cx.system();
                 let mut left = attempt.started.pids();
                 left.retain(|pid| system.is_alive(*pid));
@@ -193,8 +227,8 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
                     return self.failed(cx, whose, error);
                 }
                 // Not over before they are gone, and their names free.
-                let (how, after) = (Shutdown::BrutalKill, After::Failed(error));
-                self.stop(cx, number, whose, left, how, after, Vec::new());
+                let (how, then) = (Shutdown::BrutalKill, Then::fail(error));
+                self.stop(cx, number, whose, &left, how, then);
             }
         }
     }
@@ -214,16 +248,15 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
                 kept,
             } => {
                 self.new -= 1;
-                let replaced = self.children.add(pid, manner, kept);
-                let _ = drop_quietly(replaced);
-                reply.reply(Ok(Some(child)));
+                self.children.add(pid, manner, kept);
+                // With nobody there any more the reference is dropped, and it may be anybody's.
+                let _ = catch(|| reply.reply(Ok(Some(child))));
             }
             Whose::Known(old) => {
                 let _ = drop_quietly(child);
                 self.by_pid.remove(&old);
                 if let Some(known) = self.children.remove(old) {
-                    let replaced = self.children.add(pid, known.manner, known.kept);
-                    let _ = drop_quietly(replaced);
+                    self.children.add(pid, known.manner, known.kept);
                 }
             }
         }
@@ -237,25 +270,23 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
     /// Nothing is kept of such a child.
     fn ignored(&mut self, whose: Whose<A, P>) {
         match whose {
-            Whose::New { reply, kept, .. } => {
+            Whose::New { reply, .. } => {
                 self.new -= 1;
-                let _ = drop_quietly(kept);
                 reply.reply(Ok(None));
             }
             Whose::Known(pid) => self.forget(pid),
         }
     }
 
-    fn failed(&mut self, cx: &Cx<A, P>, whose: Whose<A, P>, error: StartError) {
+    pub(super) fn failed(&mut self, cx: &Cx<A, P>, whose: Whose<A, P>, error: StartError) {
         match whose {
-            Whose::New { reply, kept, .. } => {
+            Whose::New { reply, .. } => {
                 self.new -= 1;
-                let _ = drop_quietly(kept);
                 reply.reply(Err(error.into()));
             }
             Whose::Known(pid) => {
                 self.by_pid.remove(&pid);
-                self.children.set_phase(pid, Phase::Waiting);
+                self.children.set_phase(pid, Phase::Restarting);
                 // By way of the mailbox, so that others have their turn between two attempts.
                 // Unbounded, so never refused.
                 let _ = cx.this().send(Again(pid, error.into_reason()));
@@ -263,11 +294,9 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
         }
     }
 
-    fn forget(&mut self, pid: Pid) {
+    pub(super) fn forget(&mut self, pid: Pid) {
         self.by_pid.remove(&pid);
-        let child = self.children.remove(pid);
-        // A panic in the drop of arguments changes nothing.
-        let _ = drop_quietly(child);
+        self.children.remove(pid);
     }
 
     /// A process has ended, if a child, one that is being started, or one that is being stopped.
@@ -276,7 +305,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
             match self.jobs.get_mut(&number).map(|job| &mut job.stage) {
                 Some(Stage::Starting(attempt)) => attempt.ended.push((pid, reason)),
                 Some(Stage::Stopping(_)) => self.gone(cx, number, pid),
-                Some(Stage::Over) | None => {}
+                Some(Stage::Over(_)) | None => {}
             }
         } else if self.children.phase(pid) == Some(Phase::Running) {
             self.ended(cx, pid, reason);
@@ -285,9 +314,12 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
 
     /// A child that ran has ended by itself.
     fn ended(&mut self, cx: &Cx<A, P>, pid: Pid, reason: ExitReason) {
-        let Some(child) = self.children.get(pid) else {
+        let Some(child) = self.children.get_mut(pid) else {
             return;
         };
+        if let Some(life) = child.history() {
+            life.ran = Some(cx.system().now().saturating_sub(life.since));
+        }
         match fate(child.manner.restart, &reason) {
             Fate::Restart => self.restart(cx, pid, reason),
             Fate::Keep | Fate::Forget => self.forget(pid),
@@ -296,202 +328,99 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
 
     /// The child whose restart failed is to be restarted, unless it was terminated meanwhile.
     pub(super) fn again(&mut self, cx: &Cx<A, P>, pid: Pid, reason: ExitReason) {
-        if self.children.phase(pid) == Some(Phase::Waiting) {
+        if self.children.phase(pid) == Some(Phase::Restarting) {
             self.restart(cx, pid, reason);
         }
     }
 
-    /// Restarts a child that ended, or failed to start, with `reason`.
+    /// Restarts a child that ended, or failed to start, with `reason`: now, or when its backoff is over.
     fn restart(&mut self, cx: &Cx<A, P>, pid: Pid, reason: ExitReason) {
-        let kept = self
-            .children
-            .get(pid)
-            .and_then(|child| child.kept.as_deref());
-        if !self.restarts.record(cx.system().now()) {
+        let now = cx.system().now();
+        if !self.restarts.record(now) {
             cx.core().hooks.event(&Event::GaveUp {
                 pid: cx.pid(),
-                child: self.source.what(kept),
+                child: self.name(pid),
                 reason,
             });
             self.forget(pid);
             return cx.stop(ExitReason::Shutdown(None));
         }
+        if let Some(child) = self.children.get_mut(pid) {
+            let backoff = child.manner.backoff.or(self.backoff);
+            if let Some((backoff, life)) = backoff.zip(child.history()) {
+                life.failures = backoff.number(life.failures, life.ran.take());
+                let delay = backoff.delay(life.failures, &mut self.rng);
+                if !delay.is_zero() {
+                    let timer = cx.send_after(delay, &cx.this(), Resume(pid));
+                    life.wait = Some((now.saturating_add(delay), timer));
+                    return self.children.set_phase(pid, Phase::Waiting);
+                }
+            }
+        }
+        self.attempt_again(cx, pid);
+    }
+
+    /// The wait of a child is over, unless it was terminated meanwhile.
+    pub(super) fn resume(&mut self, cx: &Cx<A, P>, pid: Pid) {
+        if self.children.phase(pid) == Some(Phase::Waiting) {
+            if let Some(life) = self.children.get_mut(pid).and_then(Child::history) {
+                life.wait = None;
+            }
+            self.attempt_again(cx, pid);
+        }
+    }
+
+    fn attempt_again(&mut self, cx: &Cx<A, P>, pid: Pid) {
+        let child = self.children.get(pid);
+        let kept = child.and_then(|child| child.kept.as_deref());
         let Some((kept, copy)) = kept.zip(self.source.copy) else {
             // Kept of all that may be restarted.
             return self.forget(pid);
         };
-        match catch(|| copy(kept)) {
+        match catch(|| copy(&kept.args)) {
             Ok(args) => self.attempt(cx, Whose::Known(pid), args),
             Err(reason) => self.failed(cx, Whose::Known(pid), StartError::Init(reason)),
         }
     }
 
-    pub(super) fn terminate_child(&mut self, cx: &Cx<A, P>, pid: Pid, reply: Reply<()>) {
-        let Some(number) = self.by_pid.get(&pid).copied() else {
-            return match self.children.phase(pid) {
-                Some(Phase::Running) => {
-                    let number = self.number();
-                    let whose = Whose::Known(pid);
-                    let how = self.manner_of(&whose).shutdown;
-                    self.children.set_phase(pid, Phase::Stopping);
-                    self.stop(
-                        cx,
-                        number,
-                        whose,
-                        vec![pid],
-                        how,
-                        After::Stopped,
-                        vec![reply],
-                    );
-                }
-                Some(Phase::Waiting) => {
-                    self.forget(pid);
-                    reply.reply(Ok(()));
-                }
-                Some(Phase::Starting | Phase::Stopping) | None => {
-                    reply.reply(Err(ChildError::NotFound));
-                }
-            };
-        };
-        let Some(Job { whose, stage }) = self.jobs.remove(&number) else {
-            return reply.reply(Err(ChildError::NotFound));
-        };
-        match stage {
-            Stage::Over => {}
-            Stage::Starting(attempt) => {
-                let by_pid = &mut self.by_pid;
-                attempt.started.each(|pid| {
-                    by_pid.remove(&pid);
-                });
-                let how = self.manner_of(&whose).shutdown;
-                let left = attempt.abandon(cx);
-                if let Whose::Known(pid) = whose {
-                    self.children.set_phase(pid, Phase::Stopping);
-                }
-                if left.is_empty() {
-                    self.stopped(whose, vec![reply]);
-                } else {
-                    self.stop(cx, number, whose, left, how, After::Stopped, vec![reply]);
-                }
-            }
-            Stage::Stopping(mut stopping) => {
-                match (&stopping.after, &whose) {
-                    // It never was a child.
-                    (After::Failed(_), Whose::New { .. }) => {
-                        reply.reply(Err(ChildError::NotFound));
-                    }
-                    (After::Failed(_), Whose::Known(known)) => {
-                        self.children.set_phase(*known, Phase::Stopping);
-                        stopping.after = After::Stopped;
-                        stopping.wanted.push(reply);
-                    }
-                    (After::Stopped, _) => stopping.wanted.push(reply),
-                }
-                let stage = Stage::Stopping(stopping);
-                self.jobs.insert(number, Job { whose, stage });
-            }
-        }
-    }
-
-    /// Tells processes to stop, and sees to it that they do. There is at least one.
-    #[allow(clippy::too_many_arguments)] // all that makes a job
-    fn stop(
-        &mut self,
-        cx: &Cx<A, P>,
-        number: u64,
-        whose: Whose<A, P>,
-        pids: Vec<Pid>,
-        how: Shutdown,
-        after: After,
-        wanted: Vec<Reply<()>>,
-    ) {
-        let deadline = tell(cx, &pids, how).1.map(|time| {
-            let timer = cx.send_after(time, &cx.this(), Deadline { key: 0, number });
-            (cx.system().now().saturating_add(time), timer)
-        });
-        self.by_pid.extend(pids.iter().map(|pid| (*pid, number)));
-        // Monitored as well, in case one has unlinked itself. OTP: `monitor_child/1`.
-        let left = pids.into_iter().map(|pid| (pid, cx.monitor(pid))).collect();
-        let stage = Stage::Stopping(Stopping {
-            left,
-            deadline,
-            after,
-            wanted,
-        });
-        self.jobs.insert(number, Job { whose, stage });
-    }
-
-    /// A process that was told to stop is gone.
-    fn gone(&mut self, cx: &Cx<A, P>, number: u64, pid: Pid) {
-        let Some(Stage::Stopping(stopping)) = self.jobs.get_mut(&number).map(|job| &mut job.stage)
-        else {
-            return;
-        };
-        let Some(place) = stopping.left.iter().position(|(left, _)| *left == pid) else {
-            return;
-        };
-        let (_, monitor) = stopping.left.swap_remove(place);
-        cx.demonitor(monitor);
-        self.by_pid.remove(&pid);
-        if !stopping.left.is_empty() {
-            return;
-        }
-        if let Some((_, timer)) = stopping.deadline.take() {
-            cx.cancel_timer(timer);
-        }
-        if let Some(Job {
-            whose,
-            stage: Stage::Stopping(stopping),
-        }) = self.jobs.remove(&number)
-        {
-            match stopping.after {
-                After::Stopped => self.stopped(whose, stopping.wanted),
-                After::Failed(error) => self.failed(cx, whose, error),
-            }
-        }
-    }
-
-    /// A child is gone because it was terminated.
-    fn stopped(&mut self, whose: Whose<A, P>, wanted: Vec<Reply<()>>) {
-        match whose {
-            Whose::Known(pid) => self.forget(pid),
-            Whose::New { reply, kept, .. } => {
-                self.new -= 1;
-                let _ = drop_quietly(kept);
-                reply.reply(Err(StartError::Init(ExitReason::Shutdown(None)).into()));
-            }
-        }
-        let mut answer = Ok(());
-        for reply in wanted {
-            reply.reply(answer);
-            answer = Err(ChildError::NotFound);
-        }
-    }
-
-    /// The time of what is being stopped is up.
-    pub(super) fn deadline(&mut self, cx: &Cx<A, P>, number: u64) {
-        if let Some(Stage::Stopping(stopping)) =
-            self.jobs.get_mut(&number).map(|job| &mut job.stage)
-        {
-            stopping.deadline = None;
-            for (pid, _) in &stopping.left {
-                cx.exit(*pid, ExitReason::Kill);
-            }
-        }
-    }
-
     /// How the child of a job is treated.
-    pub(super) fn manner_of(&self, whose: &Whose<A, P>) -> Manner {
-        let known = match whose {
+    pub(super) fn manner_of<'a>(&'a self, whose: &'a Whose<A, P>) -> Option<&'a Manner> {
+        match whose {
             Whose::New { manner, .. } => Some(manner),
-            Whose::Known(pid) => self.children.get(*pid).map(|child| &child.manner),
+            Whose::Known(pid) => self.children.get(*pid).map(|child| &*child.manner),
+        }
+    }
+
+    /// What a process of a child is called in a report.
+    pub(super) fn name(&self, pid: Pid) -> Arc<str> {
+        let number = self.by_pid.get(&pid);
+        let known = |pid| Some(&self.children.get(pid)?.kept);
+        let kept = match number.and_then(|number| self.jobs.get(number)) {
+            Some(job) => match &job.whose {
+                Whose::New { kept, .. } => Some(kept),
+                Whose::Known(pid) => known(*pid),
+            },
+            None => known(pid),
         };
-        // Known of all that have a job.
-        known.map_or(Manner::DEFAULT, |manner| **manner)
+        let kept = kept.and_then(|kept| kept.as_deref());
+        self.source.what(pid, kept.map(|kept| &kept.args))
     }
 
     /// All children, those first that have been started.
-    pub(super) fn list(&self) -> Vec<DynamicChild> {
+    pub(super) fn list(&self, cx: &Cx<A, P>) -> Vec<DynamicChild> {
+        let is_stuck = |pid: &Pid| {
+            let job = self
+                .by_pid
+                .get(pid)
+                .and_then(|number| self.jobs.get(number));
+            matches!(job.map(|job| &job.stage), Some(Stage::Stopping(stop)) if stop.processes.is_stuck())
+        };
+        let known = self.children.list(cx.system().now()).map(|mut child| {
+            if child.pid.as_ref().is_some_and(is_stuck) {
+                child.status = ChildStatus::Stuck;
+            }
+            child
+        });
         let new = self.jobs.values().filter_map(|job| match &job.whose {
             Whose::New { manner, .. } => {
                 let (pid, status) = match &job.stage {
@@ -499,11 +428,14 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
                         attempt.started.pids().first().copied(),
                         ChildStatus::Starting,
                     ),
-                    Stage::Stopping(stopping) => {
-                        let left = stopping.left.first().map(|(pid, _)| *pid);
-                        (left, ChildStatus::Stopping)
-                    }
-                    Stage::Over => return None,
+                    Stage::Stopping(stop) => (
+                        stop.processes.pid(),
+                        match stop.processes.is_stuck() {
+                            true => ChildStatus::Stuck,
+                            false => ChildStatus::Stopping,
+                        },
+                    ),
+                    Stage::Over(_) => return None,
                 };
                 Some(DynamicChild {
                     pid,
@@ -513,7 +445,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
             }
             Whose::Known(_) => None,
         });
-        self.children.list().chain(new).collect()
+        known.chain(new).collect()
     }
 
     pub(super) fn count(&self) -> ChildCounts {

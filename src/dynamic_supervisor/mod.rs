@@ -6,7 +6,8 @@
 //! | `template` | [`Template`]: a child spec that lacks its arguments; where children come from |
 //! | `children` | the children and what is kept of each: little |
 //! | `process` | the process: its messages, and how it ends |
-//! | `jobs` | what takes time: attempts to start a child, and stoppings |
+//! | `jobs` | what takes time: attempts to start a child, |
+//! | `stops` | and stoppings |
 //! | `handle` | [`DynamicSupervisorRef`], and the futures of its answers |
 //!
 //! # Rules
@@ -22,21 +23,22 @@ pub(crate) mod children;
 pub(crate) mod handle;
 mod jobs;
 pub(crate) mod process;
+mod stops;
 pub(crate) mod template;
 
 use std::fmt;
-use std::time::Duration;
 
 pub use self::handle::{DynamicChild, DynamicSupervisorRef, DynamicSupervisorStart};
 pub use self::template::Template;
 
-use self::process::{Args, DynamicProcess};
+use self::process::DynamicProcess;
 use self::template::Source;
-use crate::gen_server::{self, ServerOptions};
+use crate::gen_server;
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::sched::core::CoreRef;
+use crate::supervisor::flags::{Flags, flag_methods};
 use crate::supervisor::spec::{ChildKind, ChildSpec, Restart, Starting};
 use crate::supervisor::starter::{ChildPid, Starter};
 use crate::sync::Arc;
@@ -84,9 +86,7 @@ use crate::system::Handle;
 pub struct DynamicSupervisor<A = ChildSpec, P = Pid> {
     source: Source<A, P>,
     max_children: usize,
-    intensity: u32,
-    period: Duration,
-    name: Option<Arc<str>>,
+    flags: Flags,
 }
 
 impl<A, P> Clone for DynamicSupervisor<A, P> {
@@ -94,9 +94,7 @@ impl<A, P> Clone for DynamicSupervisor<A, P> {
         DynamicSupervisor {
             source: self.source.clone(),
             max_children: self.max_children,
-            intensity: self.intensity,
-            period: self.period,
-            name: self.name.clone(),
+            flags: self.flags.clone(),
         }
     }
 }
@@ -105,9 +103,7 @@ impl<A, P> fmt::Debug for DynamicSupervisor<A, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamicSupervisor")
             .field("max_children", &self.max_children)
-            .field("intensity", &self.intensity)
-            .field("period", &self.period)
-            .field("name", &self.name)
+            .field("flags", &self.flags)
             .finish_non_exhaustive()
     }
 }
@@ -129,9 +125,7 @@ impl<A, P> DynamicSupervisor<A, P> {
         DynamicSupervisor {
             source,
             max_children: usize::MAX,
-            intensity: 3,
-            period: Duration::from_secs(5),
-            name: None,
+            flags: Flags::default(),
         }
     }
 
@@ -147,23 +141,7 @@ impl<A, P> DynamicSupervisor<A, P> {
         self
     }
 
-    /// As [`Supervisor::intensity`](crate::Supervisor::intensity). Default: 3.
-    pub fn intensity(mut self, restarts: u32) -> Self {
-        self.intensity = restarts;
-        self
-    }
-
-    /// As [`Supervisor::period`](crate::Supervisor::period). Default: 5 s.
-    pub fn period(mut self, period: Duration) -> Self {
-        self.period = period;
-        self
-    }
-
-    /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
+    flag_methods!(backoff);
 }
 
 impl<A: Send + 'static, P: ChildPid> DynamicSupervisor<A, P> {
@@ -184,17 +162,8 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisor<A, P> {
     }
 
     fn launch(self, core: &CoreRef, ties: Ties) -> DynamicSupervisorStart<A, P> {
-        let args = Args {
-            source: self.source,
-            max_children: self.max_children,
-            intensity: self.intensity,
-            period: self.period,
-        };
-        let options = match self.name {
-            Some(name) => ServerOptions::new().name(name),
-            None => ServerOptions::new(),
-        };
-        let start = gen_server::start::<DynamicProcess<A, P>>(core, args, &options, ties);
+        let options = self.flags.options();
+        let start = gen_server::start::<DynamicProcess<A, P>>(core, self, &options, ties);
         DynamicSupervisorStart::new(start)
     }
 }

@@ -4,7 +4,8 @@
 //!  start_child ──▶ attempt ──▶ Polled ─▶ ... ─▶ child runs ──▶ Exit ─┬─▶ forgotten
 //!                     ▲                                               │
 //!                     │  counted against the intensity                │ to be restarted
-//!                     └──────────────── Again ◀── failed ── attempt ◀─┘  (counted, too)
+//!                     ├──────────────── Again ◀── failed ── attempt ◀─┤  (counted, too)
+//!                     └──────────────── Resume ◀── wait: backoff ◀────┘
 //! ```
 //!
 //! What takes time is a [`Job`]: an attempt to start a child, or the stopping of one. Jobs know nothing
@@ -19,22 +20,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem::{replace, take};
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::Duration;
 
+use super::DynamicSupervisor;
 use super::children::Children;
 use super::handle::DynamicChild;
 use super::jobs::{Job, Stage};
 use super::template::Source;
+use crate::error::StartError;
 use crate::exit::{ExitReason, drop_quietly};
 use crate::gen_server::{
     Context, Down, Exit, GenServer, HandleInfo, HandleRequest, InitStop, ReplyTo,
 };
 use crate::process::pid::Pid;
-use crate::supervisor::process::{Deadline, Polled, tell};
-use crate::supervisor::spec::Shutdown;
+use crate::sched::rng::Rng;
+use crate::supervisor::backoff::{Backoff, chance};
+use crate::supervisor::ending::Ending;
+use crate::supervisor::process::Polled;
 use crate::supervisor::starter::ChildPid;
+use crate::supervisor::stopping::Deadline;
 use crate::supervisor::strategy::Restarts;
 use crate::supervisor::{ChildCounts, ChildError};
 
@@ -44,21 +47,20 @@ pub(crate) struct TerminateChild(pub(crate) Pid);
 pub(crate) struct WhichChildren;
 pub(crate) struct CountChildren;
 
+/// The wait of the child with this pid is over.
+pub(super) struct Resume(pub(super) Pid);
+
 /// The restart of the child with this pid failed, of that, and is tried again. Elixir: `$gen_restart`.
 pub(super) struct Again(pub(super) Pid, pub(super) ExitReason);
-
-pub(crate) struct Args<A, P> {
-    pub(crate) source: Source<A, P>,
-    pub(crate) max_children: usize,
-    pub(crate) intensity: u32,
-    pub(crate) period: Duration,
-}
 
 /// A dynamic supervisor's process.
 pub(crate) struct DynamicProcess<A, P> {
     pub(super) source: Source<A, P>,
     max_children: usize,
     pub(super) restarts: Restarts,
+    /// Of children that have none of their own.
+    pub(super) backoff: Option<Backoff>,
+    pub(super) rng: Rng,
     pub(super) children: Children<A>,
     pub(super) jobs: BTreeMap<u64, Job<A, P>>,
     pub(super) by_pid: HashMap<Pid, u64>,
@@ -70,14 +72,17 @@ pub(crate) struct DynamicProcess<A, P> {
 pub(super) type Cx<A, P> = Context<DynamicProcess<A, P>>;
 
 impl<A: Send + 'static, P: ChildPid> GenServer for DynamicProcess<A, P> {
-    type Args = Args<A, P>;
+    type Args = DynamicSupervisor<A, P>;
 
-    async fn init(args: Args<A, P>, cx: &mut Cx<A, P>) -> Result<Self, InitStop> {
+    async fn init(args: DynamicSupervisor<A, P>, cx: &mut Cx<A, P>) -> Result<Self, InitStop> {
+        args.source.check().map_err(StartError::into_reason)?;
         cx.trap_exit(true);
         Ok(DynamicProcess {
             source: args.source,
             max_children: args.max_children,
-            restarts: Restarts::new(args.intensity, args.period),
+            restarts: args.flags.restarts(),
+            backoff: args.flags.backoff,
+            rng: chance(cx),
             children: Children::default(),
             jobs: BTreeMap::new(),
             by_pid: HashMap::new(),
@@ -101,127 +106,33 @@ impl<A: Send + 'static, P: ChildPid> GenServer for DynamicProcess<A, P> {
     /// Stops all children at once. Requests that are not answered yet are answered by the end of the
     /// process.
     async fn terminate(&mut self, _reason: ExitReason, cx: &mut Cx<A, P>) {
-        let mut end = End::default();
+        for timer in self.children.restart_none() {
+            cx.cancel_timer(timer);
+        }
+        let mut end = Ending::default();
         let mut jobs = take(&mut self.jobs);
         for job in jobs.values_mut() {
-            let how = self.manner_of(&job.whose).shutdown;
-            match replace(&mut job.stage, Stage::Over) {
+            let how = self.shutdown_of(&job.whose);
+            match replace(&mut job.stage, Stage::Over(None)) {
                 Stage::Starting(attempt) => {
                     for pid in attempt.abandon(cx) {
                         end.tell(cx, pid, how).await;
                     }
                 }
-                Stage::Stopping(mut stopping) => {
-                    end.told(cx, take(&mut stopping.left), stopping.deadline.take());
-                    job.stage = Stage::Stopping(stopping);
+                Stage::Stopping(stop) => {
+                    end.told(cx, stop.processes);
+                    job.stage = Stage::Over(Some(stop.then));
                 }
-                Stage::Over => {}
+                Stage::Over(_) => {}
             }
         }
         // Who waits for an answer is given none before the end.
         self.jobs = jobs;
-        for (pid, child) in self.children.take_running() {
-            end.tell(cx, pid, child.manner.shutdown).await;
-            // A panic in the drop of arguments changes nothing.
-            let _ = drop_quietly(child.kept);
+        for (pid, how) in self.children.running() {
+            end.tell(cx, pid, how).await;
         }
-        end.wait(cx).await;
-    }
-}
-
-/// The end of many processes at once.
-#[derive(Default)]
-struct End {
-    /// In the order of telling.
-    told: Vec<Pid>,
-    /// Who is killed how long after all have been told.
-    times: BTreeMap<Duration, Vec<Pid>>,
-    /// Who is killed when, on the system's clock.
-    deadlines: BTreeMap<Duration, Vec<Pid>>,
-    worked: u32,
-}
-
-impl End {
-    async fn tell<A, P>(&mut self, cx: &Cx<A, P>, pid: Pid, how: Shutdown)
-    where
-        A: Send + 'static,
-        P: ChildPid,
-    {
-        if let (_, Some(time)) = tell(cx, &[pid], how) {
-            self.times.entry(time).or_default().push(pid);
-        }
-        self.told.push(pid);
-        self.breathe(cx).await;
-    }
-
-    /// Processes that were told already, and what they have had of their time counts.
-    fn told<A: Send + 'static, P: ChildPid>(
-        &mut self,
-        cx: &Cx<A, P>,
-        left: Vec<(Pid, crate::MonitorRef)>,
-        deadline: Option<(Duration, crate::TimerRef)>,
-    ) {
-        for (pid, monitor) in left {
-            cx.demonitor(monitor);
-            self.told.push(pid);
-            if let Some((at, _)) = deadline {
-                self.deadlines.entry(at).or_default().push(pid);
-            }
-        }
-        if let Some((_, timer)) = deadline {
-            cx.cancel_timer(timer);
-        }
-    }
-
-    /// Lets others run now and then: a million children are a lot of work.
-    async fn breathe<A: Send + 'static, P: ChildPid>(&mut self, cx: &Cx<A, P>) {
-        const TURN: u32 = 128;
-        self.worked += 1;
-        if self.worked % TURN == 0 {
-            cx.yield_now().await;
-        }
-    }
-
-    /// Waits for one process after the other: as all were told, that takes as long as the slowest.
-    async fn wait<A: Send + 'static, P: ChildPid>(mut self, cx: &Cx<A, P>) {
-        let system = cx.system();
-        let now = system.now();
-        for (time, mut pids) in take(&mut self.times) {
-            let at = now.saturating_add(time);
-            self.deadlines.entry(at).or_default().append(&mut pids);
-        }
-        // The last told first: most of the others have ended by then.
-        while let Some(pid) = self.told.pop() {
-            self.breathe(cx).await;
-            if !system.is_alive(pid) {
-                continue;
-            }
-            let mut gone = system.monitor(pid);
-            loop {
-                let first = self.deadlines.first_key_value().map(|(at, _)| *at);
-                let mut sleep = first.map(|at| cx.sleep(at.saturating_sub(system.now())));
-                let late = std::future::poll_fn(|task| {
-                    if Pin::new(&mut gone).poll(task).is_ready() {
-                        return Poll::Ready(false);
-                    }
-                    match &mut sleep {
-                        Some(sleep) => Pin::new(sleep).poll(task).map(|()| true),
-                        None => Poll::Pending,
-                    }
-                });
-                if !late.await {
-                    break;
-                }
-                for pid in self
-                    .deadlines
-                    .pop_first()
-                    .map_or(Vec::new(), |(_, pids)| pids)
-                {
-                    cx.exit(pid, ExitReason::Kill);
-                    self.breathe(cx).await;
-                }
-            }
-        }
+        let this = &mut *self;
+        end.wait(cx, move |pid| this.name(pid), |_| {}).await;
     }
 }
 
@@ -262,9 +173,9 @@ impl<A: Send + 'static, P: ChildPid> HandleRequest<WhichChildren> for DynamicPro
         &mut self,
         _: WhichChildren,
         reply: ReplyTo<Self::Reply>,
-        _: &mut Cx<A, P>,
+        cx: &mut Cx<A, P>,
     ) {
-        reply.reply(Ok(self.list()));
+        reply.reply(Ok(self.list(cx)));
     }
 }
 
@@ -293,8 +204,14 @@ impl<A: Send + 'static, P: ChildPid> HandleInfo<Again> for DynamicProcess<A, P> 
     }
 }
 
-impl<A: Send + 'static, P: ChildPid> HandleInfo<Deadline> for DynamicProcess<A, P> {
-    async fn handle_info(&mut self, deadline: Deadline, cx: &mut Cx<A, P>) {
-        self.deadline(cx, deadline.number);
+impl<A: Send + 'static, P: ChildPid> HandleInfo<Resume> for DynamicProcess<A, P> {
+    async fn handle_info(&mut self, Resume(pid): Resume, cx: &mut Cx<A, P>) {
+        self.resume(cx, pid);
+    }
+}
+
+impl<A: Send + 'static, P: ChildPid> HandleInfo<Deadline<u64>> for DynamicProcess<A, P> {
+    async fn handle_info(&mut self, Deadline(number): Deadline<u64>, cx: &mut Cx<A, P>) {
+        self.deadline(cx, number);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{DynamicSupervisor, DynamicSupervisorRef};
 use crate::error::StartError;
+use crate::exit::Quiet;
 use crate::gen_server::{GenServer, Recipient, ServerOptions, ServerRef};
 use crate::process::bounded::MailboxPolicy;
 use crate::process::cell::Priority;
@@ -15,7 +16,7 @@ use crate::process::pid::Pid;
 use crate::receive::{Inbox, IntoExit};
 use crate::supervisor::spec::{self, ChildKind, ChildSpec, Restart, Shutdown};
 use crate::supervisor::starter::{ChildPid, Starter};
-use crate::supervisor::{Supervisor, SupervisorRef};
+use crate::supervisor::{Backoff, MailboxFate, Supervisor, SupervisorRef};
 use crate::sync::Arc;
 
 /// An attempt to start a child: its pid, and what whoever started it gets.
@@ -23,7 +24,7 @@ pub(crate) type Starting<P> = Pin<Box<dyn Future<Output = Result<(Pid, P), Start
 
 /// Clones arguments.
 type CopyFn<A> = fn(&A) -> A;
-type StartFn<A, P> = dyn Fn(Starter, A) -> Starting<P> + Send + Sync;
+pub(crate) type StartFn<A, P> = dyn Fn(Starter, A) -> Starting<P> + Send + Sync;
 
 /// A child spec that lacks its arguments: each child is started with an `A` of its own, and whoever
 /// starts it gets a `P` that leads to it. OTP: the one child spec of a `simple_one_for_one` supervisor,
@@ -71,13 +72,17 @@ type StartFn<A, P> = dyn Fn(Starter, A) -> Starting<P> + Send + Sync;
 /// # Ok::<(), noex::Error>(())
 /// ```
 pub struct Template<A, P> {
-    start: Arc<StartFn<A, P>>,
+    start: Quiet<Arc<StartFn<A, P>>>,
     /// What a child is called in reports: the type of its server or start function.
     what: Arc<str>,
     kind: ChildKind,
     /// With the means to keep the arguments for it.
     restart: Option<(Restart, CopyFn<A>)>,
     shutdown: Option<Shutdown>,
+    backoff: Option<Backoff>,
+    mailbox_fate: Quiet<MailboxFate>,
+    /// As the spec is that it was made of.
+    significant: bool,
     options: ServerOptions,
 }
 
@@ -89,6 +94,9 @@ impl<A, P> Clone for Template<A, P> {
             kind: self.kind,
             restart: self.restart,
             shutdown: self.shutdown,
+            backoff: self.backoff,
+            mailbox_fate: self.mailbox_fate.clone(),
+            significant: self.significant,
             options: self.options.clone(),
         }
     }
@@ -101,6 +109,8 @@ impl<A, P> fmt::Debug for Template<A, P> {
             .field("kind", &self.kind)
             .field("restart", &self.restart.map(|(restart, _)| restart))
             .field("shutdown", &self.shutdown)
+            .field("backoff", &self.backoff)
+            .field("mailbox_fate", &self.mailbox_fate)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
@@ -120,11 +130,14 @@ impl<A: Send + 'static, P: ChildPid> Template<A, P> {
             Box::pin(async move { starting.await.map(|child| (child.child_pid(), child)) })
         };
         Template {
-            start: Arc::new(start),
+            start: Quiet::new(Arc::new(start)),
             what: what.into(),
             kind,
             restart: None,
             shutdown: None,
+            backoff: None,
+            mailbox_fate: MailboxFate::Drop.into(),
+            significant: false,
             options: ServerOptions::new(),
         }
     }
@@ -199,14 +212,22 @@ impl Template<(), ()> {
     }
 
     /// Children that are all as `spec` says, its name included; its id is only shown in reports.
+    ///
+    /// If the spec is [`significant`](ChildSpec::significant) whatever supervisor the template serves
+    /// does not start ([`StartError::SignificantInVain`]): none of them ends by itself. OTP: the same.
     pub fn spec<A: Clone + Send + 'static>(spec: ChildSpec) -> Template<A, Pid> {
+        let start = spec.start_fn();
+        let start: Arc<StartFn<A, Pid>> = Arc::new(move |starter, _| pid_twice(start(starter)));
         Template {
             what: spec.id.clone(),
             kind: spec.kind,
             restart: spec.chosen_restart.map(|restart| (restart, A::clone as _)),
             shutdown: Some(spec.shutdown_mode()),
+            backoff: spec.backoff,
+            mailbox_fate: spec.mailbox_fate.clone(),
+            significant: spec.significant,
             options: spec.options().clone(),
-            start: Arc::new(move |starter, _| pid_twice(spec.start(starter))),
+            start: start.into(),
         }
     }
 }
@@ -233,6 +254,18 @@ impl<A, P> Template<A, P> {
         self
     }
 
+    /// As [`ChildSpec::backoff`], for each child by itself.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// As [`ChildSpec::mailbox_fate`], for each child by itself.
+    pub fn mailbox_fate(mut self, fate: MailboxFate) -> Self {
+        self.mailbox_fate = fate.into();
+        self
+    }
+
     /// How many messages may wait for a child. Default: [`MailboxPolicy::Unbounded`].
     pub fn mailbox(mut self, mailbox: MailboxPolicy) -> Self {
         self.options = self.options.mailbox(mailbox);
@@ -252,16 +285,28 @@ impl<A, P> Template<A, P> {
     }
 
     /// How its children are treated, under a supervisor whose default that restart type is.
-    pub(crate) fn manner(&self, default: Restart) -> Manner {
+    fn manner(&self, default: Restart) -> Manner {
         Manner {
             restart: self.restart.map_or(default, |(restart, _)| restart),
             shutdown: self.shutdown.unwrap_or(self.kind.shutdown()),
             kind: self.kind,
+            backoff: self.backoff,
+            mailbox_fate: self.mailbox_fate.clone(),
         }
     }
 
-    pub(crate) fn options(&self) -> &ServerOptions {
-        &self.options
+    /// One of its children as the child of a supervisor, started by `start`; permanent unless told
+    /// otherwise.
+    pub(crate) fn child_spec(&self, id: String, start: Arc<spec::StartFn>) -> ChildSpec {
+        let manner = self.manner(Restart::Permanent);
+        let mut spec = ChildSpec::new(id, self.kind, start)
+            .restart(manner.restart)
+            .shutdown(manner.shutdown)
+            .significant(self.significant)
+            .with_options(self.options.clone());
+        spec.backoff = manner.backoff;
+        spec.mailbox_fate = manner.mailbox_fate;
+        spec
     }
 
     pub(crate) fn start(&self, starter: Starter, args: A) -> Starting<P> {
@@ -275,24 +320,39 @@ impl<A, P> Template<A, P> {
 }
 
 /// How a child is treated once it runs. OTP: that part of its `child_spec()`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manner {
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
     pub(crate) kind: ChildKind,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) mailbox_fate: Quiet<MailboxFate>,
 }
 
 impl Manner {
-    pub(crate) const DEFAULT: Manner = Manner {
-        restart: Restart::Temporary,
-        shutdown: Shutdown::Timeout(Duration::from_secs(5)),
-        kind: ChildKind::Worker,
-    };
+    fn of(spec: &ChildSpec) -> Self {
+        Manner {
+            restart: spec.restart_or(Restart::Temporary),
+            shutdown: spec.shutdown_mode(),
+            kind: spec.kind,
+            backoff: spec.backoff,
+            mailbox_fate: spec.mailbox_fate.clone(),
+        }
+    }
+
+    /// Whether the child of `spec` is treated so.
+    fn is_of(&self, spec: &ChildSpec) -> bool {
+        self.restart == spec.restart_or(Restart::Temporary)
+            && self.shutdown == spec.shutdown_mode()
+            && self.kind == spec.kind
+            && self.backoff == spec.backoff
+            && self.mailbox_fate.is_same(&spec.mailbox_fate)
+    }
 }
 
 /// Where the children of a supervisor come from: from one template, or each from a spec of its own.
 pub(crate) struct Source<A, P> {
-    pub(crate) start: Arc<StartFn<A, P>>,
+    pub(crate) start: Quiet<Arc<StartFn<A, P>>>,
     /// For restarts; `None`: no child is ever restarted.
     pub(crate) copy: Option<CopyFn<A>>,
     about: About<A>,
@@ -302,14 +362,15 @@ enum About<A> {
     All {
         what: Arc<str>,
         manner: Arc<Manner>,
+        significant: bool,
         options: ServerOptions,
     },
     Each {
         what: fn(&A) -> Arc<str>,
-        manner: fn(&A) -> Manner,
+        /// Given that of the latest child, which mostly is that of the next, too.
+        manner: fn(&A, Option<&Arc<Manner>>) -> Arc<Manner>,
         options: fn(&A) -> &ServerOptions,
-        /// That of the latest child, which is mostly that of the next, too.
-        latest: Arc<Manner>,
+        latest: Option<Arc<Manner>>,
     },
 }
 
@@ -322,10 +383,12 @@ impl<A, P> Clone for Source<A, P> {
                 About::All {
                     what,
                     manner,
+                    significant,
                     options,
                 } => About::All {
                     what: what.clone(),
                     manner: manner.clone(),
+                    significant: *significant,
                     options: options.clone(),
                 },
                 About::Each {
@@ -353,17 +416,28 @@ impl<A, P> Source<A, P> {
             about: About::All {
                 what: template.what,
                 manner: Arc::new(manner),
+                significant: template.significant,
                 options: template.options,
             },
         }
     }
 
-    /// What a child is called in a report.
-    pub(crate) fn what(&self, args: Option<&A>) -> Arc<str> {
+    /// Whether there can be such children at all.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        match &self.about {
+            About::All {
+                what, significant, ..
+            } if *significant => Err(StartError::SignificantInVain(what.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a child is called in a report; one of which no arguments are kept by its pid.
+    pub(crate) fn what(&self, pid: Pid, args: Option<&A>) -> Arc<str> {
         match (&self.about, args) {
             (About::All { what, .. }, _) => what.clone(),
             (About::Each { what, .. }, Some(args)) => what(args),
-            (About::Each { .. }, None) => "child".into(),
+            (About::Each { .. }, None) => pid.to_string().into(),
         }
     }
 
@@ -371,11 +445,9 @@ impl<A, P> Source<A, P> {
         match &mut self.about {
             About::All { manner, .. } => manner.clone(),
             About::Each { manner, latest, .. } => {
-                let manner = manner(args);
-                if **latest != manner {
-                    *latest = Arc::new(manner);
-                }
-                latest.clone()
+                let manner = manner(args, latest.as_ref());
+                *latest = Some(manner.clone());
+                manner
             }
         }
     }
@@ -392,24 +464,23 @@ impl Source<ChildSpec, Pid> {
     /// Each child is as its own spec says.
     pub(crate) fn specs() -> Self {
         Source {
-            start: Arc::new(|starter, spec: ChildSpec| {
+            start: Quiet::new(Arc::new(|starter, spec: ChildSpec| {
                 if spec.significant {
                     // This kind of supervisor never shuts down by itself.
                     let error = StartError::SignificantInVain(spec.id);
                     return Box::pin(std::future::ready(Err(error)));
                 }
-                pid_twice(spec.start(starter))
-            }),
+                pid_twice(spec.start_fn()(starter))
+            })),
             copy: Some(ChildSpec::clone),
             about: About::Each {
                 what: |spec| spec.id.clone(),
-                manner: |spec| Manner {
-                    restart: spec.restart_or(Restart::Temporary),
-                    shutdown: spec.shutdown_mode(),
-                    kind: spec.kind,
+                manner: |spec, latest| match latest.filter(|latest| latest.is_of(spec)) {
+                    Some(latest) => latest.clone(),
+                    None => Arc::new(Manner::of(spec)),
                 },
                 options: ChildSpec::options,
-                latest: Arc::new(Manner::DEFAULT),
+                latest: None,
             },
         }
     }

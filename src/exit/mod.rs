@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `reason` | [`ExitReason`], and [`ErrorReason`] for an application's own error |
 //! | `panic` | [`PanicReason`], and [`catch`], the boundary that makes one |
+//! | `quiet` | a value whose `Drop` harms nobody |
 //! | `hook` | the panic hook: where a panic arose, known only before the stack unwinds |
 //! | `term` | [`Term`], the small Erlang value that a shutdown may carry |
 //! | `erlang` | a term in Erlang's syntax |
@@ -35,6 +36,7 @@ mod cut;
 mod erlang;
 mod hook;
 mod panic;
+mod quiet;
 mod reason;
 mod term;
 
@@ -44,6 +46,7 @@ pub use term::{Term, TermKind};
 
 pub(crate) use hook::{enter_poll, install_panic_hook, take_location};
 pub(crate) use panic::{catch, drop_quietly};
+pub(crate) use quiet::Quiet;
 
 /// The most bytes of text that are kept of a panic's message, or printed of a term or of an
 /// error with its causes; what is left out is marked as cut.

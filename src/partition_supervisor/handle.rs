@@ -61,7 +61,7 @@ impl<P> Deref for PartitionSupervisorRef<P> {
     }
 }
 
-impl<P: Send + 'static> ChildPid for PartitionSupervisorRef<P> {
+impl<P: Send + Sync + 'static> ChildPid for PartitionSupervisorRef<P> {
     fn child_pid(&self) -> Pid {
         self.pid()
     }

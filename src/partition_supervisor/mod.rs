@@ -25,7 +25,6 @@ mod route;
 mod table;
 
 use std::fmt;
-use std::time::Duration;
 
 pub use self::handle::{PartitionLookup, PartitionSupervisorRef, PartitionSupervisorStart};
 pub use self::partition::Partition;
@@ -34,7 +33,8 @@ pub use self::table::Partitions;
 use crate::dynamic_supervisor::Template;
 use crate::process::context::ProcessContext;
 use crate::sched::core::Core;
-use crate::supervisor::spec::{ChildKind, ChildSpec, Restart, Starting};
+use crate::supervisor::flags::{Flags, flag_methods};
+use crate::supervisor::spec::{ChildKind, ChildSpec, Starting};
 use crate::supervisor::starter::{ChildPid, Starter};
 use crate::supervisor::{Strategy, Supervisor};
 use crate::sync::Arc;
@@ -44,7 +44,8 @@ use crate::system::Handle;
 /// `PartitionSupervisor.start_link/1`.
 ///
 /// The template's argument is the number of the partition, from 0 (Elixir: `:with_arguments`), and `P`
-/// is what leads to a partition.
+/// is what leads to a partition. It is cloned for whoever asks, on any thread. If the supervisor has a
+/// [`name`](Self::name) (Elixir demands one), [`Handle::partition_supervisor`] finds it.
 ///
 /// # Examples
 /// ```
@@ -86,9 +87,7 @@ pub struct PartitionSupervisor<P> {
     template: Template<usize, P>,
     partitions: usize,
     strategy: Strategy,
-    intensity: u32,
-    period: Duration,
-    name: Option<Arc<str>>,
+    flags: Flags,
     routes: Partitions<P>,
 }
 
@@ -99,9 +98,7 @@ impl<P> Clone for PartitionSupervisor<P> {
             template: self.template.clone(),
             partitions: self.partitions,
             strategy: self.strategy,
-            intensity: self.intensity,
-            period: self.period,
-            name: self.name.clone(),
+            flags: self.flags.clone(),
             routes: Partitions::new(),
         }
     }
@@ -113,24 +110,21 @@ impl<P> fmt::Debug for PartitionSupervisor<P> {
             .field("template", &self.template)
             .field("partitions", &self.partitions)
             .field("strategy", &self.strategy)
-            .field("intensity", &self.intensity)
-            .field("period", &self.period)
-            .field("name", &self.name)
+            .field("flags", &self.flags)
             .finish_non_exhaustive()
     }
 }
 
 impl<P> PartitionSupervisor<P> {
     /// A supervisor of partitions that are as `template` says, with the defaults that each method
-    /// names. The partitions are [`Restart::Permanent`] unless the template says otherwise.
+    /// names. The partitions are [`Restart::Permanent`](crate::Restart::Permanent) unless the template says
+    /// otherwise, and none of them can be [`significant`](ChildSpec::significant).
     pub fn new(template: Template<usize, P>) -> Self {
         PartitionSupervisor {
             template,
             partitions: 0,
             strategy: Strategy::OneForOne,
-            intensity: 3,
-            period: Duration::from_secs(5),
-            name: None,
+            flags: Flags::default(),
             routes: Partitions::new(),
         }
     }
@@ -148,24 +142,7 @@ impl<P> PartitionSupervisor<P> {
         self
     }
 
-    /// As [`Supervisor::intensity`]. Default: 3.
-    pub fn intensity(mut self, restarts: u32) -> Self {
-        self.intensity = restarts;
-        self
-    }
-
-    /// As [`Supervisor::period`]. Default: 5 s.
-    pub fn period(mut self, period: Duration) -> Self {
-        self.period = period;
-        self
-    }
-
-    /// Registers the supervisor under `name`; [`Handle::partition_supervisor`] finds it. Default: none
-    /// (Elixir demands one).
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
+    flag_methods!(backoff);
 
     /// The way to the partitions, for those who will send to them once the supervisor runs. If it is
     /// started twice at the same time (as two clones of a [`ChildSpec`] may be), that leads to whichever
@@ -175,7 +152,7 @@ impl<P> PartitionSupervisor<P> {
     }
 }
 
-impl<P: ChildPid + Clone> PartitionSupervisor<P> {
+impl<P: ChildPid + Clone + Sync> PartitionSupervisor<P> {
     /// Starts it. From outside any process it is a child of the system's root: stopped in order at
     /// shutdown.
     pub fn start(self, system: &Handle) -> PartitionSupervisorStart<P> {
@@ -196,15 +173,10 @@ impl<P: ChildPid + Clone> PartitionSupervisor<P> {
             partitions => partitions,
         };
         let partitions = self.routes.open(wanted);
-        let supervisor = Supervisor::new(self.strategy)
-            .intensity(self.intensity)
-            .period(self.period)
+        Supervisor::new(self.strategy)
+            .flags(self.flags.clone())
             .children((0..partitions).map(|index| self.partition(index)))
-            .tag(Arc::new(self.routes()));
-        match &self.name {
-            Some(name) => supervisor.name(name.clone()),
-            None => supervisor,
-        }
+            .tag(Arc::new(self.routes()))
     }
 
     fn partition(&self, index: usize) -> ChildSpec {
@@ -219,11 +191,7 @@ impl<P: ChildPid + Clone> PartitionSupervisor<P> {
                 Ok(pid)
             })
         };
-        let manner = self.template.manner(Restart::Permanent);
-        ChildSpec::new(index.to_string(), manner.kind, Arc::new(start))
-            .restart(manner.restart)
-            .shutdown(manner.shutdown)
-            .with_options(self.template.options().clone())
+        self.template.child_spec(index.to_string(), Arc::new(start))
     }
 }
 
@@ -231,7 +199,7 @@ impl ChildSpec {
     /// A partition supervisor under this supervisor: a branch of the tree. It is stopped with
     /// [`Shutdown::Infinity`](crate::Shutdown::Infinity) unless told otherwise. Its
     /// [`routes`](PartitionSupervisor::routes) lead to the partitions of each incarnation.
-    pub fn partition_supervisor<P: ChildPid + Clone>(
+    pub fn partition_supervisor<P: ChildPid + Clone + Sync>(
         id: impl Into<Arc<str>>,
         supervisor: PartitionSupervisor<P>,
     ) -> Self {
@@ -245,14 +213,14 @@ impl ChildSpec {
 
 impl Starter {
     /// Starts a partition supervisor, with the name of the spec if there is one.
-    pub fn start_partition_supervisor<P: ChildPid + Clone>(
+    pub fn start_partition_supervisor<P: ChildPid + Clone + Sync>(
         &self,
         supervisor: PartitionSupervisor<P>,
     ) -> PartitionSupervisorStart<P> {
         self.start_partitions(&supervisor)
     }
 
-    fn start_partitions<P: ChildPid + Clone>(
+    fn start_partitions<P: ChildPid + Clone + Sync>(
         &self,
         supervisor: &PartitionSupervisor<P>,
     ) -> PartitionSupervisorStart<P> {

@@ -56,7 +56,7 @@ impl<S: GenServer> Partition<S> {
     fn latest(&self) -> Option<ServerRef<S>> {
         self.partitions
             .latest(self.index()?)
-            .map(|(_, server)| server)
+            .map(|latest| ServerRef::clone(&latest.1))
     }
 
     /// As [`ServerRef::call`].

@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use super::partition::Partition;
 use super::route::Route;
+use crate::exit::Quiet;
 use crate::gen_server::{GenServer, ServerRef};
 use crate::supervisor::starter::ChildPid;
 use crate::sync::{Arc, CachePadded, Mutex, OnceLock};
@@ -33,7 +34,10 @@ struct Table<P> {
 }
 
 /// The latest incarnation of a partition.
-type Slot<P> = Mutex<Option<(Handle, P)>>;
+type Slot<P> = Mutex<Option<Latest<P>>>;
+
+/// Shared, so that no code of `P` runs under the lock.
+type Latest<P> = Arc<(Handle, Quiet<P>)>;
 
 impl<P> Clone for Partitions<P> {
     fn clone(&self) -> Self {
@@ -72,10 +76,16 @@ impl<P> Partitions<P> {
     /// Notes the latest incarnation of a partition.
     pub(super) fn set(&self, index: usize, system: Handle, partition: P) {
         if let Some(slot) = self.slots().get(index) {
-            let before = slot.0.lock().replace((system, partition));
+            let latest = Arc::new((system, partition.into()));
+            let before = slot.0.lock().replace(latest);
             // Not under the lock: its `Drop` may be anybody's.
-            let _ = crate::exit::drop_quietly(before);
+            drop(before);
         }
+    }
+
+    /// The latest incarnation of a partition, dead or alive.
+    pub(super) fn latest(&self, index: usize) -> Option<Latest<P>> {
+        self.slots().get(index)?.0.lock().clone()
     }
 
     fn slots(&self) -> &[CachePadded<Slot<P>>] {
@@ -97,7 +107,7 @@ impl<P> Partitions<P> {
     }
 }
 
-impl<P: ChildPid + Clone> Partitions<P> {
+impl<P: ChildPid + Clone + Sync> Partitions<P> {
     /// What leads to the partition of a key, as it is now; `None`: it does not live just now. Elixir:
     /// `GenServer.whereis({:via, PartitionSupervisor, {name, key}})`.
     ///
@@ -109,13 +119,10 @@ impl<P: ChildPid + Clone> Partitions<P> {
 
     /// What leads to a partition, as [`find`](Self::find); `None` also if there is no such partition.
     pub fn at(&self, index: usize) -> Option<P> {
-        let (system, partition) = self.latest(index)?;
-        system.is_alive(partition.child_pid()).then_some(partition)
-    }
-
-    /// The latest incarnation of a partition, dead or alive.
-    pub(super) fn latest(&self, index: usize) -> Option<(Handle, P)> {
-        self.slots().get(index)?.0.lock().clone()
+        let latest = self.latest(index)?;
+        let (system, partition) = &*latest;
+        let is_alive = system.is_alive(partition.child_pid());
+        is_alive.then(|| P::clone(partition))
     }
 }
 

@@ -1,8 +1,10 @@
 //! How long a child waits for its restart, and who waits with it: values and pure functions.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::children::Key;
+use crate::process::context::ProcessContext;
 use crate::sched::rng::Rng;
 use crate::sched::timers::TimerRef;
 
@@ -126,6 +128,19 @@ impl Backoff {
         let chance = rng.below(1 << 53) as f64 / (1_u64 << 53) as f64;
         delay.saturating_sub(delay.mul_f64(part * chance))
     }
+}
+
+/// Where the chance in the backoffs of a supervisor comes from: the same for the same seed on a manual
+/// system, so that a run can be repeated.
+pub(crate) fn chance(cx: &ProcessContext) -> Rng {
+    let core = cx.core();
+    let pid = u64::from(cx.pid().id()) << 32 | u64::from(cx.pid().serial());
+    let seed = match core.settings.seed {
+        Some(seed) => seed,
+        None if core.manual.is_some() => 0,
+        None => RandomState::new().hash_one(pid),
+    };
+    Rng::new(seed ^ pid.rotate_left(17))
 }
 
 /// Children that wait to be started again, together.

@@ -14,13 +14,13 @@ use super::handle::{ChildCounts, ChildInfo, ChildStatus};
 use super::inheritance::Inheritance;
 use super::spec::{ChildKind, ChildSpec, Restart, Starting};
 use super::starter::Started;
+use super::stopping::Stopping;
 use super::strategy::Significant;
 use super::supervised::{Directory, Place};
 use crate::error::StartError;
-use crate::exit::{ExitReason, drop_quietly};
+use crate::exit::{ExitReason, Quiet};
 use crate::process::estate::Heir;
-use crate::process::pid::{MonitorRef, Pid};
-use crate::sched::timers::TimerRef;
+use crate::process::pid::Pid;
 use crate::sync::Arc;
 
 /// Names a child, for its supervisor.
@@ -63,12 +63,12 @@ pub(crate) enum State {
     Waiting(u64),
     Starting(Attempt),
     Running(Pid),
-    Stopping(Stopping),
+    Stopping(Stopping<Which>, After),
 }
 
 /// An attempt to start a child, under way.
 pub(crate) struct Attempt {
-    pub(crate) future: Starting,
+    pub(crate) future: Quiet<Starting>,
     pub(crate) poke: Arc<super::process::Poke>,
     pub(crate) waker: Waker,
     pub(crate) started: Started,
@@ -78,25 +78,8 @@ pub(crate) struct Attempt {
     pub(crate) ended: Vec<(Pid, ExitReason)>,
 }
 
-/// A child, or what is left of an attempt, being stopped.
-pub(crate) struct Stopping {
-    pub(crate) number: u64,
-    pub(crate) left: Vec<(Pid, MonitorRef)>,
-    /// When it is killed, or, if it was killed, when it counts as stuck.
-    pub(crate) deadline: Option<(Duration, TimerRef)>,
-    pub(crate) force: Force,
-    pub(crate) after: After,
-}
-
-/// What was done to make it stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Force {
-    /// It was told.
-    Told,
-    Killed,
-    /// It was killed, and still runs: some code of it does not return.
-    Stuck,
-}
+/// Which stopping: of which child, with a number of its own.
+pub(crate) type Which = (Key, u64);
 
 /// What it means that nothing is left.
 pub(crate) enum After {
@@ -129,8 +112,6 @@ impl Children {
     /// Adds a child, last in start order. `Err`: there is one with its id.
     pub(crate) fn add(&mut self, spec: ChildSpec) -> Result<Key, Key> {
         if let Some(key) = self.by_id.get(&spec.id) {
-            // What its start function captured is the asker's; what panics in that must not end us.
-            let _ = drop_quietly(spec);
             return Err(*key);
         }
         let (key, rank) = (self.next, self.next_rank);
@@ -256,7 +237,7 @@ impl Children {
         for child in self.by_key.values().filter(|child| child.spec.significant) {
             match child.state {
                 State::Running(_) | State::Restarting(_) | State::Waiting(_) => all.lives = true,
-                State::Starting(_) | State::Stopping(_) => all.is_undecided = true,
+                State::Starting(_) | State::Stopping(..) => all.is_undecided = true,
                 State::Stopped => {}
             }
         }
@@ -274,8 +255,8 @@ impl Children {
                 State::Waiting(number) => ChildStatus::Waiting(left(*number)),
                 State::Starting(_) => ChildStatus::Starting,
                 State::Running(pid) => ChildStatus::Running(*pid),
-                State::Stopping(stopping) if stopping.force == Force::Stuck => ChildStatus::Stuck,
-                State::Stopping(_) => ChildStatus::Stopping,
+                State::Stopping(stopping, _) if stopping.is_stuck() => ChildStatus::Stuck,
+                State::Stopping(..) => ChildStatus::Stopping,
             },
         };
         self.keys()

@@ -1,11 +1,14 @@
 //! What becomes of the mail that a child leaves, and how it gets from one incarnation to the next.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn, ready};
 use std::mem::take;
+use std::pin::Pin;
 use std::task::Poll;
 
-use crate::exit::catch;
+use super::starter::Starter;
+use crate::error::StartError;
+use crate::exit::{Quiet, catch};
 use crate::gen_server::AnyMessage;
 use crate::hooks::Event;
 use crate::process::estate::Heir;
@@ -45,7 +48,8 @@ pub enum MailboxFate {
     /// The next incarnation must be a server of the same type, or a process that receives messages of
     /// the same type by itself; of several processes that a start function starts the first such one
     /// gets them. If there is none they are dropped. What a selective receive had taken out and passed
-    /// over is not kept.
+    /// over is not kept; nor are the events that a state machine has postponed: it has handled them in
+    /// that way, and they belong to its state, which is gone.
     Keep,
     /// This function is given each of them, in their order, before the next incarnation is started,
     /// with the pid of the incarnation that left it. They count as undelivered. It runs in the
@@ -70,6 +74,17 @@ impl MailboxFate {
     /// ```
     pub fn hand_over(hook: impl Fn(Pid, AnyMessage) + Send + Sync + 'static) -> Self {
         MailboxFate::HandOver(Arc::new(hook))
+    }
+}
+
+impl MailboxFate {
+    /// Whether the same becomes of the mail.
+    pub(crate) fn is_same(&self, other: &MailboxFate) -> bool {
+        match (self, other) {
+            (MailboxFate::Drop, MailboxFate::Drop) | (MailboxFate::Keep, MailboxFate::Keep) => true,
+            (MailboxFate::HandOver(hook), MailboxFate::HandOver(other)) => Arc::ptr_eq(hook, other),
+            _ => false,
+        }
     }
 }
 
@@ -100,7 +115,7 @@ struct Parts {
 }
 
 impl Inheritance {
-    pub(crate) fn new(fate: &MailboxFate, old: Vec<Heir>) -> Self {
+    fn new(fate: &MailboxFate, old: Vec<Heir>) -> Self {
         let goes_on = !matches!(fate, MailboxFate::Drop);
         Inheritance(Arc::new(Mutex::new(Parts {
             goes_on,
@@ -110,7 +125,7 @@ impl Inheritance {
     }
 
     /// Waits until all that is left is here, and does with it what is to be done before the start.
-    pub(crate) async fn settle(&self, core: CoreRef, fate: MailboxFate) {
+    async fn settle(&self, core: CoreRef, fate: &MailboxFate) {
         poll_fn(|task| {
             let parts = self.0.lock();
             let mut all = parts.old.iter();
@@ -176,6 +191,34 @@ impl Inheritance {
         // Dropped outside the lock: user code.
         drop(self.all());
     }
+}
+
+/// An attempt to start something, under way.
+type Attempt<R> = Pin<Box<dyn Future<Output = Result<R, StartError>> + Send>>;
+
+/// Begins an attempt to start a child: its start function runs when what earlier incarnations left is
+/// seen to. What its processes will leave; `None`: nothing.
+pub(crate) fn begin<R: Send + 'static>(
+    core: &CoreRef,
+    fate: &MailboxFate,
+    heirs: Vec<Heir>,
+    starter: Starter,
+    start: impl FnOnce(Starter) -> Attempt<R> + Send + 'static,
+) -> (Quiet<Attempt<R>>, Option<Inheritance>) {
+    if heirs.is_empty() && matches!(fate, MailboxFate::Drop) {
+        // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
+        let future: Attempt<R> = catch(|| start(starter))
+            .unwrap_or_else(|reason| Box::pin(ready(Err(StartError::Init(reason)))));
+        return (future.into(), None);
+    }
+    let inheritance = Inheritance::new(fate, heirs);
+    let starter = starter.inheriting(Some(inheritance.clone()));
+    let (mail, core, fate) = (inheritance.clone(), core.clone(), Quiet::new(fate.clone()));
+    let future: Attempt<R> = Box::pin(async move {
+        mail.settle(core, &fate).await;
+        start(starter).await
+    });
+    (future.into(), Some(inheritance))
 }
 
 async fn give_way() {

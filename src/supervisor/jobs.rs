@@ -7,15 +7,16 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::Supervisor;
-use super::children::{After, Attempt, Key, State, Stopping};
+use super::children::{After, Attempt, Key, State};
 use super::handle::ChildError;
-use super::inheritance::{Inheritance, MailboxFate};
-use super::process::{Cx, Deadline, Poke, SupervisorProcess, abandon, tell};
-use super::spec::{ChildSpec, Restart, Shutdown, Starting};
+use super::inheritance::{Inheritance, begin};
+use super::process::{Cx, Poke, SupervisorProcess, abandon};
+use super::spec::{ChildSpec, Restart, Shutdown};
 use super::starter::{Started, Starter};
+use super::stopping::Stopping;
 use super::strategy::{Ending, Fate, Scope, Strategy, check_all, fate};
 use crate::error::StartError;
-use crate::exit::{ExitReason, catch, drop_quietly};
+use crate::exit::{ExitReason, catch};
 use crate::gen_server::{Exit, ReplyTo};
 use crate::hooks::Event;
 use crate::process::pid::Pid;
@@ -217,7 +218,9 @@ impl SupervisorProcess {
         match child.state {
             State::Stopped => Ok(key),
             State::Restarting(_) | State::Waiting(_) => Err(ChildError::Restarting),
-            State::Starting(_) | State::Running(_) | State::Stopping(_) => Err(ChildError::Running),
+            State::Starting(_) | State::Running(_) | State::Stopping(..) => {
+                Err(ChildError::Running)
+            }
         }
     }
 
@@ -225,9 +228,9 @@ impl SupervisorProcess {
     fn change(&mut self, to: Supervisor) -> Result<(), ChildError> {
         check_all(to.auto_shutdown, &to.children)?;
         self.strategy = to.strategy;
-        self.restarts.limit(to.intensity, to.period);
+        self.restarts.limit(to.flags.intensity, to.flags.period);
         self.auto_shutdown = to.auto_shutdown;
-        self.backoff = to.backoff;
+        self.backoff = to.flags.backoff;
         self.children.change(to.children);
         Ok(())
     }
@@ -298,31 +301,18 @@ impl SupervisorProcess {
             return true;
         };
         let how = child.spec.shutdown_mode();
-        self.tell_to_stop(cx, key, vec![pid], how, After::Stopped);
+        self.tell_to_stop(cx, key, &[pid], how, After::Stopped);
         false
     }
 
     /// Tells processes to stop, and sees to it that they do. There is at least one.
-    fn tell_to_stop(&mut self, cx: &Cx, key: Key, pids: Vec<Pid>, how: Shutdown, after: After) {
-        let number = self.number();
-        let (force, time) = tell(cx, &pids, how);
-        let deadline = time.map(|time| {
-            let timer = cx.send_after(time, &cx.this(), Deadline { key, number });
-            (cx.system().now().saturating_add(time), timer)
-        });
-        // Monitored as well, in case one has unlinked itself. OTP: `monitor_child/1`.
-        let left: Vec<_> = pids.iter().map(|pid| (*pid, cx.monitor(*pid))).collect();
+    fn tell_to_stop(&mut self, cx: &Cx, key: Key, pids: &[Pid], how: Shutdown, after: After) {
+        let which = (key, self.number());
         for pid in pids {
-            self.children.knows(pid, key);
+            self.children.knows(*pid, key);
         }
         if let Some(child) = self.children.get_mut(key) {
-            child.state = State::Stopping(Stopping {
-                number,
-                left,
-                deadline,
-                force,
-                after,
-            });
+            child.state = State::Stopping(Stopping::begin(cx, which, pids, how), after);
         }
     }
 
@@ -332,20 +322,13 @@ impl SupervisorProcess {
         let Some(child) = self.children.get_mut(key) else {
             return;
         };
-        let State::Stopping(stopping) = &mut child.state else {
+        let State::Stopping(stopping, after) = &mut child.state else {
             return;
         };
-        if let Some(place) = stopping.left.iter().position(|(left, _)| *left == pid) {
-            let (_, monitor) = stopping.left.swap_remove(place);
-            cx.demonitor(monitor);
-        }
-        if !stopping.left.is_empty() {
+        if !stopping.gone(cx, pid) {
             return;
         }
-        if let Some((_, timer)) = stopping.deadline.take() {
-            cx.cancel_timer(timer);
-        }
-        let after = replace(&mut stopping.after, After::Stopped);
+        let after = replace(after, After::Stopped);
         let job = child.job;
         child.state = State::Stopped;
         match after {
@@ -364,25 +347,11 @@ impl SupervisorProcess {
         };
         child.job = job;
         let started = Started::default();
-        let fate = child.spec.mailbox_fate.clone();
-        let heirs = std::mem::take(&mut child.heirs);
-        let plain = heirs.is_empty() && matches!(fate, MailboxFate::Drop);
-        let inheritance = (!plain).then(|| Inheritance::new(&fate, heirs));
-        let starter = Starter::new(cx, child.spec.options(), &started)
-            .at(child.place.clone(), inheritance.clone());
-        // OTP: a start function that crashes has returned `{error, {'EXIT', Reason}}`.
-        let future: Starting = match inheritance.clone() {
-            None => catch(|| child.spec.start(starter)).unwrap_or_else(|reason| {
-                Box::pin(std::future::ready(Err(StartError::Init(reason))))
-            }),
-            Some(inheritance) => {
-                let (spec, core) = (child.spec.clone(), cx.core().clone());
-                Box::pin(async move {
-                    inheritance.settle(core, fate).await;
-                    spec.start(starter).await
-                })
-            }
-        };
+        let starter = Starter::new(cx, child.spec.options(), &started).at(child.place.clone());
+        let (fate, heirs) = (&child.spec.mailbox_fate, std::mem::take(&mut child.heirs));
+        let (start, core) = (child.spec.start_fn(), cx.core());
+        let (future, inheritance) =
+            begin(core, fate, heirs, starter, move |starter| start(starter));
         let poke = Poke::new(cx.this().recipient(), key);
         child.state = State::Starting(Attempt {
             future,
@@ -419,8 +388,7 @@ impl SupervisorProcess {
         let State::Starting(attempt) = replace(&mut child.state, State::Stopped) else {
             return None;
         };
-        // A panic in there changes nothing.
-        let _ = drop_quietly(attempt.future);
+        drop(attempt.future);
         for pid in &pids {
             self.children.forget_pid(*pid);
         }
@@ -462,7 +430,7 @@ impl SupervisorProcess {
                 }
                 // Not over before they are gone, and their names free.
                 let after = After::Failed(error);
-                self.tell_to_stop(cx, key, left, Shutdown::BrutalKill, after);
+                self.tell_to_stop(cx, key, &left, Shutdown::BrutalKill, after);
                 None
             }
         }
@@ -486,7 +454,7 @@ impl SupervisorProcess {
             self.started(cx, key, job, Outcome::Cancelled);
             self.run(cx, job);
         } else {
-            self.tell_to_stop(cx, key, left, how, After::Cancelled);
+            self.tell_to_stop(cx, key, &left, how, After::Cancelled);
         }
     }
 
@@ -625,7 +593,7 @@ impl SupervisorProcess {
         match &mut child.state {
             State::Running(_) => self.ended(cx, key, exit.reason),
             State::Starting(attempt) => attempt.ended.push((from, exit.reason)),
-            State::Stopping(_) => self.gone(cx, key, from),
+            State::Stopping(..) => self.gone(cx, key, from),
             State::Stopped | State::Restarting(_) | State::Waiting(_) => {}
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! | part | what it holds |
 //! |---|---|
+//! | `flags` | what a supervisor is told of itself, whatever its kind |
 //! | `spec` | [`ChildSpec`]: what a supervisor is told of a child |
 //! | `starter` | [`Starter`]: how a start function starts processes as the supervisor |
 //! | `strategy` | what a supervisor decides: pure functions |
@@ -16,6 +17,8 @@
 //! | `children` | the children and the state of each |
 //! | `process` | the process: its messages, and how it ends |
 //! | `jobs` | what it has to do, and in which order |
+//! | `stopping` | how processes are made to stop, by any kind of supervisor |
+//! | `ending` | how a supervisor that ends waits for processes |
 //! | `waits` | jobs that wait for a backoff, and what calls the wait off |
 //! | `inheritance` | [`MailboxFate`]: what becomes of the mail of a child that is restarted |
 //! | `supervised` | [`Supervised`]: references that outlive an incarnation |
@@ -37,21 +40,23 @@
 //!   with [`StartError::Child`](crate::StartError::Child).
 //! - A supervisor that is killed takes its children along, by their links, without their shutdown times.
 
-mod backoff;
+pub(crate) mod backoff;
 mod children;
+pub(crate) mod ending;
+pub(crate) mod flags;
 pub(crate) mod handle;
-mod inheritance;
+pub(crate) mod inheritance;
 mod jobs;
 pub(crate) mod process;
 pub(crate) mod spec;
 pub(crate) mod starter;
+pub(crate) mod stopping;
 pub(crate) mod strategy;
 mod supervised;
 mod waits;
 
-use std::time::Duration;
-
 pub use self::backoff::Backoff;
+pub(crate) use self::flags::Flags;
 pub use self::handle::{
     ChildCounts, ChildError, ChildInfo, ChildRequest, ChildStatus, SupervisorRef, SupervisorStart,
 };
@@ -62,9 +67,10 @@ pub use self::strategy::{AutoShutdown, Strategy};
 pub(crate) use self::strategy::{Fate, Restarts, fate};
 pub use self::supervised::Supervised;
 
+use self::flags::flag_methods;
 use self::process::{Args, SupervisorProcess, Tag};
 use self::supervised::Directory;
-use crate::gen_server::{self, ServerOptions};
+use crate::gen_server;
 use crate::process::ask::question;
 use crate::process::call::Call;
 use crate::process::context::ProcessContext;
@@ -143,12 +149,9 @@ use crate::system::Handle;
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     strategy: Strategy,
-    intensity: u32,
-    period: Duration,
+    flags: Flags,
     auto_shutdown: AutoShutdown,
-    backoff: Option<Backoff>,
     children: Vec<ChildSpec>,
-    name: Option<Arc<str>>,
     tag: Option<Tag>,
 }
 
@@ -157,41 +160,19 @@ impl Supervisor {
     pub fn new(strategy: Strategy) -> Self {
         Supervisor {
             strategy,
-            intensity: 3,
-            period: Duration::from_secs(5),
+            flags: Flags::default(),
             auto_shutdown: AutoShutdown::Never,
-            backoff: None,
             children: Vec::new(),
-            name: None,
             tag: None,
         }
     }
 
-    /// How many restarts are allowed within the [`period`](Self::period); one more ends the supervisor.
-    /// Default: 3 (as in Elixir; OTP: 1).
-    pub fn intensity(mut self, restarts: u32) -> Self {
-        self.intensity = restarts;
-        self
-    }
-
-    /// Within what time restarts count together. Measured exactly (OTP: in whole seconds). Default:
-    /// 5 s.
-    pub fn period(mut self, period: Duration) -> Self {
-        self.period = period;
-        self
-    }
+    flag_methods!(backoff);
 
     /// Whether the ends of [`significant`](ChildSpec::significant) children end the supervisor.
     /// Default: [`AutoShutdown::Never`]. OTP: `auto_shutdown` of `sup_flags()`.
     pub fn auto_shutdown(mut self, when: AutoShutdown) -> Self {
         self.auto_shutdown = when;
-        self
-    }
-
-    /// How long children wait before they are restarted that have no [`backoff`](ChildSpec::backoff)
-    /// of their own. Default: not at all.
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = Some(backoff);
         self
     }
 
@@ -207,9 +188,9 @@ impl Supervisor {
         self
     }
 
-    /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
+    /// What it is told of itself.
+    pub(crate) fn flags(mut self, flags: Flags) -> Self {
+        self.flags = flags;
         self
     }
 
@@ -238,10 +219,7 @@ impl Supervisor {
     /// `directory`: where references to its children look for them.
     fn launch(self, core: &CoreRef, ties: Ties, directory: Arc<Directory>) -> SupervisorStart {
         let (started, pending) = question();
-        let options = match &self.name {
-            Some(name) => ServerOptions::new().name(name.clone()),
-            None => ServerOptions::new(),
-        };
+        let options = self.flags.options();
         let args = Args {
             supervisor: self,
             directory,

@@ -28,30 +28,26 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
 use std::mem::replace;
-use std::pin::Pin;
-use std::task::{Poll, Wake};
-use std::time::Duration;
+use std::task::Wake;
 
 use super::Supervisor;
-use super::backoff::{Backoff, Wait};
-use super::children::{Attempt, Children, Force, Key, State};
+use super::backoff::{Backoff, Wait, chance};
+use super::children::{Attempt, Children, Key, State, Which};
+use super::ending::Ending;
 use super::handle::{ChildCounts, ChildError, ChildInfo};
 use super::jobs::{Job, Request};
-use super::spec::{ChildSpec, Shutdown};
+use super::spec::ChildSpec;
+use super::stopping::Deadline;
 use super::strategy::{AutoShutdown, Busy, Restarts, Strategy, check_all};
 use super::supervised::{Directory, Supervised};
-use crate::exit::{ExitReason, drop_quietly};
+use crate::exit::ExitReason;
 use crate::gen_server::{
     Context, Down, Exit, GenServer, HandleContinue, HandleInfo, HandleRequest, InitStop, Recipient,
     ReplyTo,
 };
-use crate::hooks::Event;
 use crate::process::ask::Answer;
-use crate::process::context::{Monitor, ProcessContext, Sleep};
 use crate::process::pid::Pid;
 use crate::sched::rng::Rng;
 use crate::sync::Arc;
@@ -88,15 +84,6 @@ pub(crate) struct Resume(pub(super) u64);
 /// The attempt to start that child can go on. (An attempt that is over may leave one behind, which
 /// polls the next once too often.)
 pub(crate) struct Polled(pub(crate) Key);
-
-/// How long a child that was killed may take to end before it counts as stuck.
-pub(super) const STUCK: Duration = Duration::from_secs(1);
-
-/// The stopping of that number has taken long enough.
-pub(crate) struct Deadline {
-    pub(crate) key: Key,
-    pub(crate) number: u64,
-}
 
 /// The waker of an attempt: sends [`Polled`], one at a time.
 pub(crate) struct Poke {
@@ -166,95 +153,15 @@ pub(crate) struct SupervisorProcess {
 
 pub(super) type Cx = Context<SupervisorProcess>;
 
-/// Where the chance in a backoff comes from: the same for the same seed on a manual system, so that a
-/// run can be repeated.
-fn chance(cx: &Cx) -> Rng {
-    let core = cx.core();
-    let pid = u64::from(cx.pid().id()) << 32 | u64::from(cx.pid().serial());
-    let seed = match core.settings.seed {
-        Some(seed) => seed,
-        None if core.manual.is_some() => 0,
-        None => RandomState::new().hash_one(pid),
-    };
-    Rng::new(seed ^ pid.rotate_left(17))
-}
-
-/// Tells processes to stop. What that was, and after what time to do more, if at all.
-pub(crate) fn tell(cx: &ProcessContext, pids: &[Pid], how: Shutdown) -> (Force, Option<Duration>) {
-    for pid in pids {
-        match how {
-            Shutdown::BrutalKill => cx.exit(*pid, ExitReason::Kill),
-            Shutdown::Timeout(_) | Shutdown::Infinity => {
-                cx.exit_child(*pid, ExitReason::Shutdown(None));
-            }
-        }
-    }
-    match how {
-        Shutdown::Timeout(time) => (Force::Told, Some(time)),
-        Shutdown::Infinity => (Force::Told, None),
-        Shutdown::BrutalKill => (Force::Killed, Some(STUCK)),
-    }
-}
-
-/// Kills what was told to stop, or, if it was killed, reports that it is stuck. What it is then, and
-/// after what time to do more.
-pub(super) fn insist(
-    cx: &Cx,
-    id: &Arc<str>,
-    pids: &[Pid],
-    force: Force,
-) -> (Force, Option<Duration>) {
-    if force == Force::Told {
-        return tell(cx, pids, Shutdown::BrutalKill);
-    }
-    for pid in pids {
-        cx.core().hooks.event(&Event::Stuck {
-            pid: *pid,
-            supervisor: cx.pid(),
-            child: id.clone(),
-        });
-    }
-    (Force::Stuck, None)
-}
-
 /// Gives an attempt up; what it started and is alive.
 pub(super) fn abandon(cx: &Cx, attempt: Attempt) -> Vec<Pid> {
-    // A panic in there changes nothing.
-    let _ = drop_quietly(attempt.future);
+    drop(attempt.future);
     if let Some(inheritance) = attempt.inheritance {
         inheritance.renounce();
     }
     let mut pids = attempt.started.pids();
     pids.retain(|pid| cx.system().is_alive(*pid));
     pids
-}
-
-/// Waits until all have ended. They were treated with `force`; with those that have not by then more
-/// is done at `at`.
-async fn until_gone(cx: &Cx, id: &Arc<str>, pids: &[Pid], mut force: Force, at: Option<Duration>) {
-    let system = cx.system();
-    let mut monitors: Vec<(Pid, Monitor)> = pids
-        .iter()
-        .map(|pid| (*pid, system.monitor(*pid)))
-        .collect();
-    let mut sleep: Option<Sleep> = at.map(|at| cx.sleep(at.saturating_sub(system.now())));
-    std::future::poll_fn(|task| {
-        monitors.retain_mut(|(_, monitor)| Pin::new(monitor).poll(task).is_pending());
-        if monitors.is_empty() {
-            return Poll::Ready(());
-        }
-        while let Some(time) = &mut sleep {
-            if Pin::new(time).poll(task).is_pending() {
-                break;
-            }
-            let left: Vec<Pid> = monitors.iter().map(|(pid, _)| *pid).collect();
-            let then = insist(cx, id, &left, force);
-            force = then.0;
-            sleep = then.1.map(|time| cx.sleep(time));
-        }
-        Poll::Pending
-    })
-    .await;
 }
 
 impl GenServer for SupervisorProcess {
@@ -269,10 +176,10 @@ impl GenServer for SupervisorProcess {
         cx.continue_with(Boot(supervisor.children));
         Ok(SupervisorProcess {
             strategy: supervisor.strategy,
-            restarts: Restarts::new(supervisor.intensity, supervisor.period),
+            restarts: supervisor.flags.restarts(),
             auto_shutdown: supervisor.auto_shutdown,
             significant_ended: false,
-            backoff: supervisor.backoff,
+            backoff: supervisor.flags.backoff,
             rng: chance(cx),
             children: Children::new(args.directory),
             waits: BTreeMap::new(),
@@ -293,7 +200,7 @@ impl GenServer for SupervisorProcess {
 
     async fn handle_down(&mut self, down: Down, cx: &mut Cx) {
         if let Some((key, child)) = self.children.find_pid(down.pid) {
-            if matches!(child.state, State::Stopping(_)) {
+            if matches!(child.state, State::Stopping(..)) {
                 self.gone(cx, key, down.pid);
                 self.pump(cx);
             }
@@ -320,29 +227,18 @@ impl GenServer for SupervisorProcess {
             };
             let how = child.spec.shutdown_mode();
             let id = child.spec.id.clone();
-            let in_so_long = |time: Duration| cx.system().now().saturating_add(time);
-            let (pids, force, at) = match replace(&mut child.state, State::Stopped) {
+            let mut end = Ending::default();
+            match replace(&mut child.state, State::Stopped) {
                 State::Stopped | State::Restarting(_) | State::Waiting(_) => continue,
-                State::Stopping(stopping) => {
-                    // It was told already, and what it has had of its time counts.
-                    let at = stopping.deadline.map(|(at, timer)| {
-                        cx.cancel_timer(timer);
-                        at
-                    });
-                    let pids = stopping.left.iter().map(|(pid, _)| *pid).collect();
-                    (pids, stopping.force, at)
-                }
-                State::Running(pid) => {
-                    let (force, time) = tell(cx, &[pid], how);
-                    (vec![pid], force, time.map(in_so_long))
-                }
+                State::Stopping(stopping, _) => end.told(cx, stopping),
+                State::Running(pid) => end.tell(cx, pid, how).await,
                 State::Starting(attempt) => {
-                    let pids = abandon(cx, attempt);
-                    let (force, time) = tell(cx, &pids, how);
-                    (pids, force, time.map(in_so_long))
+                    for pid in abandon(cx, attempt) {
+                        end.tell(cx, pid, how).await;
+                    }
                 }
-            };
-            until_gone(cx, &id, &pids, force, at).await;
+            }
+            end.wait(cx, |_| id.clone(), |_| {}).await;
         }
     }
 }
@@ -375,22 +271,13 @@ impl HandleInfo<Polled> for SupervisorProcess {
     }
 }
 
-impl HandleInfo<Deadline> for SupervisorProcess {
-    async fn handle_info(&mut self, deadline: Deadline, cx: &mut Cx) {
-        let Some(child) = self.children.get_mut(deadline.key) else {
+impl HandleInfo<Deadline<Which>> for SupervisorProcess {
+    async fn handle_info(&mut self, Deadline(which): Deadline<Which>, cx: &mut Cx) {
+        let Some(child) = self.children.get_mut(which.0) else {
             return;
         };
-        let State::Stopping(stopping) = &mut child.state else {
-            return;
-        };
-        if stopping.number == deadline.number {
-            let left: Vec<Pid> = stopping.left.iter().map(|(pid, _)| *pid).collect();
-            let (force, time) = insist(cx, &child.spec.id, &left, stopping.force);
-            stopping.force = force;
-            stopping.deadline = time.map(|time| {
-                let timer = cx.send_after(time, &cx.this(), deadline);
-                (cx.system().now().saturating_add(time), timer)
-            });
+        if let State::Stopping(stopping, _) = &mut child.state {
+            stopping.late(cx, which, || child.spec.id.clone());
         }
     }
 }

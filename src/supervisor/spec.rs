@@ -10,6 +10,7 @@ use super::inheritance::MailboxFate;
 use super::starter::{ChildPid, Starter};
 use super::{Supervisor, SupervisorStart};
 use crate::error::StartError;
+use crate::exit::Quiet;
 use crate::gen_server::{GenServer, ServerOptions};
 use crate::process::bounded::MailboxPolicy;
 use crate::process::cell::Priority;
@@ -24,6 +25,8 @@ use crate::sync::Arc;
 /// | `Normal` | restarted | its spec is kept | forgotten |
 /// | `Shutdown`, with or without a term | restarted | its spec is kept | forgotten |
 /// | any other reason: panic, error, `Killed`, ... | restarted | restarted | forgotten |
+///
+/// `Shutdown` is what [`ExitReason::is_shutdown`](crate::ExitReason::is_shutdown) says.
 ///
 /// Each restart counts against the supervisor's intensity, whatever the reason was. What the
 /// supervisor itself stopped has not ended by itself.
@@ -107,12 +110,13 @@ pub struct ChildSpec {
     pub(crate) restart: Restart,
     pub(crate) significant: bool,
     pub(crate) backoff: Option<Backoff>,
-    pub(crate) mailbox_fate: MailboxFate,
+    pub(crate) mailbox_fate: Quiet<MailboxFate>,
     /// What [`restart`](Self::restart) was told, if it was.
     pub(crate) chosen_restart: Option<Restart>,
     shutdown: Option<Shutdown>,
     options: ServerOptions,
-    start: Arc<StartFn>,
+    /// What the function captured is the user's, who may drop it anywhere, and we do.
+    start: Quiet<Arc<StartFn>>,
 }
 
 impl fmt::Debug for ChildSpec {
@@ -138,11 +142,11 @@ impl ChildSpec {
             restart: Restart::default(),
             significant: false,
             backoff: None,
-            mailbox_fate: MailboxFate::default(),
+            mailbox_fate: MailboxFate::default().into(),
             chosen_restart: None,
             shutdown: None,
             options: ServerOptions::new(),
-            start,
+            start: start.into(),
         }
     }
 
@@ -258,9 +262,10 @@ impl ChildSpec {
     }
 
     /// What becomes of the messages it has not handled when it is restarted. Default:
-    /// [`MailboxFate::Drop`], as in OTP. Of no effect on a supervisor, whose requests are calls.
+    /// [`MailboxFate::Drop`], as in OTP. Of no effect on a supervisor, whose requests are calls, nor on a
+    /// child that is never restarted.
     pub fn mailbox_fate(mut self, fate: MailboxFate) -> Self {
-        self.mailbox_fate = fate;
+        self.mailbox_fate = fate.into();
         self
     }
 
@@ -317,7 +322,7 @@ impl ChildSpec {
         &self.options
     }
 
-    pub(crate) fn start(&self, starter: Starter) -> Starting {
-        (self.start)(starter)
+    pub(crate) fn start_fn(&self) -> Quiet<Arc<StartFn>> {
+        self.start.clone()
     }
 }

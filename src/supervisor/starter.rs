@@ -11,6 +11,7 @@ use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::{Ties, Unborn};
 use crate::receive::{self, Inbox, IntoExit};
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Arc, Mutex};
 use crate::system::Handle;
 
@@ -30,6 +31,8 @@ pub struct Starter {
     inheritance: Option<Inheritance>,
     /// The child's place in the tree.
     place: Option<Arc<Place>>,
+    /// How many supervisors were started.
+    supervisors: AtomicUsize,
 }
 
 impl std::fmt::Debug for Starter {
@@ -73,13 +76,19 @@ impl Starter {
             started: started.clone(),
             inheritance: None,
             place: None,
+            supervisors: AtomicUsize::new(0),
         }
     }
 
-    /// For a child with that place in the tree, with what its earlier incarnations left.
-    pub(crate) fn at(mut self, place: Arc<Place>, inheritance: Option<Inheritance>) -> Self {
-        self.inheritance = inheritance;
+    /// For a child with that place in the tree.
+    pub(crate) fn at(mut self, place: Arc<Place>) -> Self {
         self.place = Some(place);
+        self
+    }
+
+    /// With what the child's earlier incarnations left.
+    pub(super) fn inheriting(mut self, inheritance: Option<Inheritance>) -> Self {
+        self.inheritance = inheritance;
         self
     }
 
@@ -109,13 +118,19 @@ impl Starter {
 
     /// Starts a supervisor, with the name of the spec if there is one. OTP:
     /// `supervisor:start_link/3`.
+    ///
+    /// What refers to its children ([`Supervised`](super::Supervised)) leads to those of the next attempt's
+    /// supervisor afterwards: of several, to those of the one that is started as the first, second, ... too.
     pub fn start_supervisor(&self, supervisor: Supervisor) -> SupervisorStart {
         let supervisor = match &self.options.name {
             Some(name) => supervisor.name(name.clone()),
             None => supervisor,
         };
         let core = self.process.core();
-        let below = self.place.as_ref().map(|place| place.below());
+        let below = self.place.as_ref().map(|place| {
+            // Relaxed: one after the other, in the supervisor's turn.
+            place.below(self.supervisors.fetch_add(1, Relaxed))
+        });
         let start = supervisor.launch(core, LINK, below.unwrap_or_default());
         self.note(start.pid());
         start

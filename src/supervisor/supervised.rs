@@ -35,8 +35,9 @@ pub(crate) struct Place {
     /// Id and serial of the latest incarnation that started, which may be dead; 0: there was none, or
     /// the child is forgotten.
     at: AtomicU64,
-    /// Where its own children are, if it is a supervisor.
-    below: Mutex<Option<Arc<Directory>>>,
+    /// Where the children of the supervisors are that its start function starts, in order: mostly of
+    /// one, the child itself.
+    below: Mutex<Vec<Arc<Directory>>>,
 }
 
 impl Place {
@@ -56,9 +57,14 @@ impl Place {
         (at != 0).then_some(pid)
     }
 
-    /// Where the children of the supervisor at this place are, each incarnation's.
-    pub(crate) fn below(&self) -> Arc<Directory> {
-        self.below.lock().get_or_insert_default().clone()
+    /// Where the children are of the supervisor that is the nth its start function starts, counted from
+    /// 0: the same in each incarnation.
+    pub(super) fn below(&self, nth: usize) -> Arc<Directory> {
+        let mut below = self.below.lock();
+        if below.len() <= nth {
+            below.resize_with(nth + 1, Arc::default);
+        }
+        below[nth].clone()
     }
 }
 

@@ -9,31 +9,27 @@
 //! 2. A task is linked to its supervisor from before it runs.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::Duration;
 
 use super::TaskError;
 use crate::error::SpawnError;
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, Quiet, catch, drop_quietly};
 use crate::gen_server::{
     Context, Down, Exit, GenServer, HandleCall, HandleInfo, HandleRequest, InitStop, ReplyTo,
 };
 use crate::hooks::Event;
-use crate::process::context::{Monitor, Sleep};
 use crate::process::pid::Pid;
+use crate::supervisor::ending::Ending;
+use crate::supervisor::stopping::{Deadline, Stopping};
 use crate::supervisor::{Fate, Restart, Restarts, Shutdown, fate};
 use crate::sync::Arc;
 
 pub(super) type Cx = Context<TaskSupervisorProcess>;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) max_children: usize,
-    pub(crate) intensity: u32,
-    pub(crate) period: Duration,
+    pub(crate) restarts: Restarts,
 }
 
 /// Starts a task again.
@@ -42,15 +38,16 @@ pub(super) type Again = Arc<dyn Fn(&Cx) -> Result<Pid, SpawnError> + Send + Sync
 struct Child {
     restart: Restart,
     shutdown: Shutdown,
-    again: Option<Again>,
-    /// Who waits for its end, once it was told to end.
-    ending: Option<Vec<ReplyTo<bool>>>,
+    /// What it captured is the user's.
+    again: Quiet<Option<Again>>,
+    /// Once it was told to end; who waits for that.
+    ending: Option<(Stopping<Pid>, Vec<ReplyTo<bool>>)>,
     /// Start order.
     number: u64,
 }
 
 pub(crate) struct TaskSupervisorProcess {
-    settings: Settings,
+    max_children: usize,
     restarts: Restarts,
     tasks: HashMap<Pid, Child>,
     next: u64,
@@ -64,12 +61,13 @@ impl TaskSupervisorProcess {
         again: Option<Again>,
         start: impl FnOnce() -> Result<(Pid, T), SpawnError>,
     ) -> Result<T, TaskError> {
-        if self.tasks.len() >= self.settings.max_children {
-            // What it captured is the asker's; what panics in that must not end all tasks.
-            let _ = crate::exit::drop_quietly(start);
+        let again = Quiet::new(again);
+        // What it captured is the asker's; what panics in that must not end all tasks.
+        if self.tasks.len() >= self.max_children {
+            let _ = drop_quietly(start);
             return Err(TaskError::MaxChildren);
         }
-        let (pid, started) = start()?;
+        let (pid, started) = catch(start).map_err(|_| TaskError::Refused)??;
         let number = self.next;
         self.next += 1;
         let child = Child {
@@ -99,14 +97,17 @@ impl TaskSupervisorProcess {
             return;
         };
         match child.ending.take() {
-            Some(waiting) => waiting.into_iter().for_each(|reply| reply.reply(true)),
+            Some((mut stopping, waiting)) => {
+                let _it_is_the_only_one = stopping.gone(cx, pid);
+                waiting.into_iter().for_each(|reply| reply.reply(true));
+            }
             None => self.restart(cx, pid, child, reason),
         }
     }
 
     /// A child has ended by itself: starts it again, if that is its fate.
     fn restart(&mut self, cx: &Cx, pid: Pid, mut child: Child, reason: ExitReason) {
-        let Some(again) = child.again.clone() else {
+        let Some(again) = (*child.again).clone() else {
             return;
         };
         if fate(child.restart, &reason) != Fate::Restart {
@@ -115,7 +116,7 @@ impl TaskSupervisorProcess {
         if !self.restarts.record(cx.system().now()) {
             let event = Event::GaveUp {
                 pid: cx.pid(),
-                child: pid.to_string().into(),
+                child: name(pid),
                 reason,
             };
             cx.core().hooks.event(&event);
@@ -130,19 +131,6 @@ impl TaskSupervisorProcess {
         }
     }
 }
-
-/// Tells a task to end.
-fn tell(cx: &Cx, pid: Pid, how: Shutdown) {
-    match how {
-        Shutdown::BrutalKill => cx.exit(pid, ExitReason::Kill),
-        Shutdown::Timeout(_) | Shutdown::Infinity => {
-            cx.exit_child(pid, ExitReason::Shutdown(None));
-        }
-    }
-}
-
-/// The time of a task that was told to end is over.
-pub(super) struct Overdue(Pid);
 
 /// A request that is answered at once, as code.
 pub(super) struct Do<F, T>(F, PhantomData<fn() -> T>);
@@ -161,8 +149,8 @@ impl GenServer for TaskSupervisorProcess {
     async fn init(settings: Settings, cx: &mut Cx) -> Result<Self, InitStop> {
         cx.trap_exit(true);
         Ok(TaskSupervisorProcess {
-            settings,
-            restarts: Restarts::new(settings.intensity, settings.period),
+            max_children: settings.max_children,
+            restarts: settings.restarts,
             tasks: HashMap::new(),
             next: 0,
         })
@@ -182,46 +170,34 @@ impl GenServer for TaskSupervisorProcess {
 
     /// Ends all tasks at once, each as it is to be ended, and waits until they are gone.
     async fn terminate(&mut self, _reason: ExitReason, cx: &mut Cx) {
-        let system = cx.system();
-        let mut left: Vec<(Pid, Monitor, Option<Sleep>)> = Vec::with_capacity(self.tasks.len());
+        let mut end = Ending::default();
         // Who asked for the end of one hears of it when it is gone.
-        let mut asked: Vec<(Pid, Vec<ReplyTo<bool>>)> = Vec::new();
-        for (pid, mut child) in self.tasks.drain() {
-            if child.ending.is_none() {
-                tell(cx, pid, child.shutdown);
-            }
-            let sleep = match child.shutdown {
-                Shutdown::Timeout(time) => Some(cx.sleep(time)),
-                Shutdown::BrutalKill | Shutdown::Infinity => None,
+        let mut asked: HashMap<Pid, Vec<ReplyTo<bool>>> = HashMap::new();
+        for pid in self.pids() {
+            let Some(child) = self.tasks.get_mut(&pid) else {
+                continue;
             };
-            left.push((pid, system.monitor(pid), sleep));
-            asked.extend(child.ending.take().map(|replies| (pid, replies)));
-        }
-        std::future::poll_fn(|task| {
-            left.retain_mut(|(pid, monitor, sleep)| {
-                if Pin::new(monitor).poll(task).is_ready() {
-                    if let Some(at) = asked.iter().position(|(of, _)| of == pid) {
-                        let (_, replies) = asked.swap_remove(at);
-                        replies.into_iter().for_each(|reply| reply.reply(true));
-                    }
-                    return false;
+            match child.ending.take() {
+                None => end.tell(cx, pid, child.shutdown).await,
+                Some((stopping, replies)) => {
+                    end.told(cx, stopping);
+                    end.watch(cx, pid);
+                    asked.insert(pid, replies);
                 }
-                if sleep
-                    .as_mut()
-                    .is_some_and(|sleep| Pin::new(sleep).poll(task).is_ready())
-                {
-                    *sleep = None;
-                    system.exit(*pid, ExitReason::Kill);
-                }
-                true
-            });
-            match left.is_empty() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
             }
-        })
-        .await;
+        }
+        let gone = |pid| {
+            for reply in asked.remove(&pid).into_iter().flatten() {
+                reply.reply(true);
+            }
+        };
+        end.wait(cx, name, gone).await;
     }
+}
+
+/// What a task is called in reports.
+fn name(pid: Pid) -> Arc<str> {
+    pid.to_string().into()
 }
 
 impl<F, T> HandleCall<Do<F, T>> for TaskSupervisorProcess
@@ -248,23 +224,21 @@ impl HandleRequest<Terminate> for TaskSupervisorProcess {
         let Some(child) = self.tasks.get_mut(&pid) else {
             return reply.reply(false);
         };
-        if let Some(waiting) = &mut child.ending {
-            return waiting.push(reply);
-        }
-        child.ending = Some(vec![reply]);
-        tell(cx, pid, child.shutdown);
-        // In case it has unlinked itself. OTP: `monitor_child/1`.
-        cx.monitor(pid);
-        if let Shutdown::Timeout(time) = child.shutdown {
-            cx.send_after(time, &cx.this(), Overdue(pid));
+        match &mut child.ending {
+            Some((_, waiting)) => waiting.push(reply),
+            None => {
+                let stopping = Stopping::begin(cx, pid, &[pid], child.shutdown);
+                child.ending = Some((stopping, vec![reply]));
+            }
         }
     }
 }
 
-impl HandleInfo<Overdue> for TaskSupervisorProcess {
-    async fn handle_info(&mut self, Overdue(pid): Overdue, cx: &mut Cx) {
-        if self.tasks.contains_key(&pid) {
-            cx.exit(pid, ExitReason::Kill);
+impl HandleInfo<Deadline<Pid>> for TaskSupervisorProcess {
+    async fn handle_info(&mut self, Deadline(pid): Deadline<Pid>, cx: &mut Cx) {
+        let child = self.tasks.get_mut(&pid);
+        if let Some((stopping, _)) = child.and_then(|child| child.ending.as_mut()) {
+            stopping.late(cx, pid, || name(pid));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::supervised::{Do, Settings, TaskSupervisorProcess, Terminate};
 use super::{AsyncStream, State, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
 use crate::exit::ExitReason;
-use crate::gen_server::{self, Named, ServerOptions, ServerRef, Stop};
+use crate::gen_server::{self, Named, ServerRef, Stop};
 use crate::process::ask::{Answer, question};
 use crate::process::call::{Call, waits};
 use crate::process::context::ProcessContext;
@@ -21,6 +21,7 @@ use crate::process::wait::wait;
 use crate::receive::IntoExit;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
+use crate::supervisor::flags::{Flags, flag_methods};
 use crate::supervisor::{ChildKind, ChildPid, ChildSpec, Restart, Shutdown};
 use crate::sync::Arc;
 use crate::system::Handle;
@@ -38,6 +39,8 @@ const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
 /// A supervisor of tasks: it starts them, knows which run, and ends them when it ends, all at once.
 /// Elixir: `Task.Supervisor`.
 ///
+/// Only tasks that [`start_child_with`](TaskSupervisorRef::start_child_with) started may be restarted.
+///
 /// It is a plain value that is started, or put into a tree by [`child_spec`](Self::child_spec).
 ///
 /// # Examples
@@ -53,8 +56,8 @@ const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
 /// ```
 #[derive(Clone, Debug)]
 pub struct TaskSupervisor {
-    settings: Settings,
-    name: Option<Arc<str>>,
+    max_children: usize,
+    flags: Flags,
 }
 
 impl Default for TaskSupervisor {
@@ -67,41 +70,19 @@ impl TaskSupervisor {
     /// A supervisor of tasks, with the defaults that each method names.
     pub fn new() -> Self {
         TaskSupervisor {
-            settings: Settings {
-                max_children: usize::MAX,
-                intensity: 3,
-                period: Duration::from_secs(5),
-            },
-            name: None,
+            max_children: usize::MAX,
+            flags: Flags::default(),
         }
     }
 
     /// How many tasks there may be at once; one more is [`TaskError::MaxChildren`]. Default: any
     /// number.
     pub fn max_children(mut self, tasks: usize) -> Self {
-        self.settings.max_children = tasks;
+        self.max_children = tasks;
         self
     }
 
-    /// How many restarts are allowed within the [`period`](Self::period); one more ends the
-    /// supervisor. Only tasks that [`start_child_with`](TaskSupervisorRef::start_child_with) started
-    /// may be restarted. Default: 3. Elixir: `:max_restarts`.
-    pub fn intensity(mut self, restarts: u32) -> Self {
-        self.settings.intensity = restarts;
-        self
-    }
-
-    /// Within what time restarts count together. Default: 5 s. Elixir: `:max_seconds`.
-    pub fn period(mut self, period: Duration) -> Self {
-        self.settings.period = period;
-        self
-    }
-
-    /// Registers the supervisor under `name`. Default: none.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
+    flag_methods!();
 
     /// Starts it. From outside any process it is a child of the system's root.
     pub fn start(self, system: &Handle) -> TaskSupervisorStart {
@@ -115,11 +96,15 @@ impl TaskSupervisor {
     }
 
     fn launch(self, core: &CoreRef, ties: Ties) -> TaskSupervisorStart {
-        let options = match self.name {
-            Some(name) => ServerOptions::new().name(name),
-            None => ServerOptions::new(),
-        };
-        TaskSupervisorStart::new(gen_server::start(core, self.settings, &options, ties))
+        let options = self.flags.options();
+        TaskSupervisorStart::new(gen_server::start(core, self.settings(), &options, ties))
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            max_children: self.max_children,
+            restarts: self.flags.restarts(),
+        }
     }
 
     /// It as the child of a supervisor: a supervisor itself, and permanent. Elixir:
@@ -127,9 +112,9 @@ impl TaskSupervisor {
     ///
     /// The name is the one given here, unless the spec gets [its own](ChildSpec::name).
     pub fn child_spec(self, id: impl Into<Arc<str>>) -> ChildSpec {
-        let TaskSupervisor { settings, name } = self;
+        let name = self.flags.name.clone();
         let mut spec = ChildSpec::worker(id, move |starter| {
-            starter.start_link::<TaskSupervisorProcess>(settings)
+            starter.start_link::<TaskSupervisorProcess>(self.settings())
         });
         spec.kind = ChildKind::Supervisor;
         match name {

@@ -1,7 +1,9 @@
 //! The actors on noex: a process and a server that do what the scenario says, and note what happens
 //! to them.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,16 +11,18 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{
-    AnyMessage, CallError, Down, Exit, Inbox, InitStop, MonitorRef, ProcessContext, Received,
-    ReplyTo, Routes, StartError, TimerRef,
+    AnyMessage, CallError, Down, Exit, Inbox, InitStop, Machine, MonitorRef, ProcessContext,
+    Received, ReplyTo, Routes, StartError, TaskContext, TimerRef,
 };
 
+use super::event;
+use super::machine::{self, Automaton};
 use super::scenario::{Actor, Program};
-use super::tree;
 use super::world::{World, reason};
+use super::{agents, dynamic, partitions, tasks, tree};
 
 /// What is sent to actors through their pids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Packet {
     /// A step's commands, and the number under which to say that they are done.
     Do(Program, u64),
@@ -29,7 +33,7 @@ pub(crate) enum Packet {
 pub(crate) struct Person {
     pub(crate) world: Arc<World>,
     pub(crate) actor: Actor,
-    label: String,
+    pub(crate) label: String,
     number: usize,
     monitors: Vec<(String, MonitorRef)>,
     timers: HashMap<String, TimerRef>,
@@ -38,6 +42,8 @@ pub(crate) struct Person {
 /// What becomes of a command that [`Person::act`] was given.
 pub(crate) enum Act {
     Done,
+    /// It has a result, not logged yet.
+    Said(String),
     /// The actor is to end.
     Stop(ExitReason),
     /// It is not for any process.
@@ -45,8 +51,16 @@ pub(crate) enum Act {
 }
 
 impl Person {
-    fn born(world: &Arc<World>, name: &str, cx: &ProcessContext) -> Self {
-        let (label, number) = world.born(cx.pid(), name);
+    pub(crate) fn born(world: &Arc<World>, name: &str, cx: &ProcessContext) -> Self {
+        Person::labelled(world, name, world.born(cx.pid(), name))
+    }
+
+    /// One with that label, which may be no process.
+    pub(crate) fn labelled(
+        world: &Arc<World>,
+        name: &str,
+        (label, number): (String, usize),
+    ) -> Self {
         Person {
             world: world.clone(),
             actor: world.scenario.actors.get(name).cloned().unwrap_or_default(),
@@ -61,22 +75,32 @@ impl Person {
         self.world.log(&self.label, event);
     }
 
-    fn on(&self, event: &str) -> Program {
+    pub(crate) fn on(&self, event: &str) -> Program {
         self.actor.on(event, self.number)
     }
 
-    fn note_down(&self, down: &Down) {
+    /// The same; `None`: nothing is said of that.
+    pub(crate) fn says(&self, event: &str) -> Option<Program> {
+        self.actor.says(event, self.number)
+    }
+
+    pub(crate) fn of_down(&self, down: &Down) -> String {
         let named = self.monitors.iter().find(|(_, m)| *m == down.monitor);
         let name = named.map_or("unknown", |(name, _)| name);
         let (who, why) = (self.world.label(down.pid), self.world.text(&down.reason));
-        self.log(format!("down {name} {who} {why}"));
+        format!("down {name} {who} {why}")
     }
 
-    fn note_exit(&self, exit: &Exit) {
+    pub(crate) fn of_exit(&self, exit: &Exit) -> String {
         let who = exit
             .from
             .map_or("somebody".to_string(), |pid| self.world.label(pid));
-        self.log(format!("exit {who} {}", self.world.text(&exit.reason)));
+        format!("exit {who} {}", self.world.text(&exit.reason))
+    }
+
+    /// What kind of actor `name` is.
+    pub(crate) fn kind_of(&self, name: &str) -> &str {
+        &self.world.scenario.actors[name].kind[0]
     }
 
     pub(crate) fn pid(&self, cx: &ProcessContext, name: &str) -> Pid {
@@ -167,12 +191,27 @@ impl Person {
                 self.world.born(process.pid(), p);
                 return Act::Done;
             }
-            ["start" | "start_link", s] if self.world.scenario.actors[*s].is("supervisor") => {
+            ["start" | "start_link", s, quietly @ ..]
+                if self.world.scenario.actors[*s].is("supervisor") =>
+            {
                 let start = tree::supervisor(&self.world, s).start_link(cx);
                 if let Some(pid) = start.pid() {
                     self.world.born(pid, s);
                 }
-                self.started(start.await)
+                let started = self.started(start.await);
+                if !quietly.is_empty() {
+                    return Act::Done;
+                }
+                started
+            }
+            ["start" | "start_link", s] if self.world.scenario.actors[*s].is("manager") => {
+                event::start(self, cx, command[0], s).await
+            }
+            ["start", s] if self.world.scenario.actors[*s].is("machine") => {
+                machine::start(self, cx, s).await
+            }
+            ["start", s] | ["start_link", s] if !self.world.scenario.actors[*s].is("server") => {
+                self.start_other(cx, command[0], s).await
             }
             ["start", s] => {
                 let args = (self.world.clone(), s.to_string());
@@ -190,6 +229,11 @@ impl Person {
                 self.answer(server.call_with(Ask(text.to_string()), None).await)
             }
             ["cast", s, text] => {
+                if let Some(machine) = machine::of(&self.world, self.pid(cx, s)) {
+                    machine
+                        .cast(machine::text(text))
+                        .expect("an unbounded mailbox");
+                }
                 if let Some(server) = self.world.server(self.pid(cx, s)) {
                     server
                         .cast(Cast(text.to_string()))
@@ -225,17 +269,67 @@ impl Person {
                 self.log("hangs");
                 pending().await
             }
-            [verb, s, child @ ..] => match tree::request(self, cx, verb, s, child).await {
-                Some(result) => result,
-                None => return Act::Unknown,
+            ["suspend", s] => {
+                let _ = cx.system().sys(self.pid(cx, s)).suspend().await;
+                return Act::Done;
+            }
+            ["resume", s] => {
+                let _ = cx.system().sys(self.pid(cx, s)).resume().await;
+                return Act::Done;
+            }
+            _ => match self.act_on(cx, command).await {
+                Act::Said(result) => result,
+                other => return other,
             },
-            _ => return Act::Unknown,
         };
         self.log(format!("{} -> {result}", command.join(" ")));
         Act::Done
     }
 
-    fn started<T>(&self, started: Result<T, StartError>) -> String {
+    /// What is asked of tasks, agents and supervisors, by the kind of whom it is asked.
+    async fn act_on(&mut self, cx: &ProcessContext, command: &[&str]) -> Act {
+        if let Some(act) = tasks::act(self, cx, command).await {
+            return act;
+        }
+        if let Some(act) = event::request(self, cx, command).await {
+            return act;
+        }
+        let [verb, s, rest @ ..] = command else {
+            return Act::Unknown;
+        };
+        let Some(actor) = self.world.scenario.actors.get(*s).cloned() else {
+            return Act::Unknown;
+        };
+        let said = match actor.kind[0].as_str() {
+            "supervisor" => tree::request(self, cx, verb, s, rest).await,
+            "dynamic_supervisor" => dynamic::request(self, cx, verb, s, rest).await,
+            "task_supervisor" => tasks::request(self, cx, verb, s, rest).await,
+            "partition_supervisor" => {
+                let act = partitions::request(self, cx, verb, s, rest).await;
+                return act.unwrap_or(Act::Unknown);
+            }
+            "agent" => {
+                let act = agents::request(self, cx, verb, s, rest).await;
+                return act.unwrap_or(Act::Unknown);
+            }
+            _ => None,
+        };
+        said.map_or(Act::Unknown, Act::Said)
+    }
+
+    async fn start_other(&self, cx: &ProcessContext, verb: &str, s: &str) -> String {
+        let world = &self.world;
+        let started = match world.scenario.actors[s].kind[0].as_str() {
+            "agent" => agents::start(world, cx, verb == "start_link", s).await,
+            "dynamic_supervisor" => dynamic::start_link(world, cx, s).await,
+            "task_supervisor" => tasks::start_link(world, cx, s).await,
+            "partition_supervisor" => partitions::start_link(world, cx, s).await,
+            other => panic!("what is {other}?"),
+        };
+        self.started(started)
+    }
+
+    pub(crate) fn started<T>(&self, started: Result<T, StartError>) -> String {
         match started {
             Ok(_) => "ok".to_string(),
             Err(error) => self.world.start_error(&error),
@@ -249,8 +343,12 @@ impl Person {
         text: &str,
         timeout: Option<Duration>,
     ) -> Act {
-        let answer = match self.world.server(self.pid(cx, s)) {
-            None => Err(CallError::NoProc),
+        let pid = self.pid(cx, s);
+        let answer = match self.world.server(pid) {
+            None => match machine::of(&self.world, pid) {
+                Some(machine) => machine.request_with(machine::call(text), timeout).await,
+                None => Err(CallError::NoProc),
+            },
             // Which of the two a message is, is a matter of its type here.
             Some(server) => match self.world.scenario.actors[s].defers(text) {
                 true => server.call_with(AskLater(text.to_string()), timeout).await,
@@ -269,9 +367,19 @@ impl Person {
         time: Option<Duration>,
     ) -> Act {
         let pid = self.pid(cx, s);
-        let stop = match (self.world.server(pid), tree::running(cx, s)) {
-            (Some(server), _) => Some(server.stop(reason(why))),
-            (None, supervisor) => supervisor.map(|supervisor| supervisor.stop(reason(why))),
+        let why = reason(why);
+        let stop = match self.world.scenario.actors[s].kind[0].as_str() {
+            "supervisor" => tree::running(cx, s).map(|it| it.stop(why)),
+            "dynamic_supervisor" => dynamic::stop(&self.world, cx, s, why),
+            "task_supervisor" => tasks::running(cx, s).map(|it| it.stop(why)),
+            "partition_supervisor" => {
+                let running = partitions::running(cx, s).await;
+                running.ok().map(|it| it.stop(why))
+            }
+            "agent" => agents::find(&self.world, cx, s).map(|it| it.stop(why)),
+            "machine" => machine::of(&self.world, pid).map(|it| it.stop(why)),
+            "manager" => event::manager(&self.world, cx, s).map(|it| it.stop(why)),
+            _ => self.world.server(pid).map(|it| it.stop(why)),
         };
         let result = match (stop, time) {
             (None, _) => Err(CallError::NoProc),
@@ -287,14 +395,7 @@ impl Person {
 
     /// What a call gives, or that it failed and why: in Erlang that is an exit, here an `Err`.
     pub(crate) fn answer(&self, answer: Result<String, CallError>) -> String {
-        match answer {
-            Ok(reply) => reply,
-            Err(CallError::NoProc) => "failed noproc".to_string(),
-            Err(CallError::Timeout) => "failed timeout".to_string(),
-            Err(CallError::Exited(why)) => format!("failed {}", self.world.text(&why)),
-            Err(CallError::Cycle(_)) => "failed cycle".to_string(),
-            Err(other) => format!("failed {other:?}"),
-        }
+        answer.unwrap_or_else(|error| self.world.failure(&error))
     }
 }
 
@@ -326,72 +427,128 @@ pub(crate) fn millis(text: &str) -> Duration {
     Duration::from_millis(text.parse().expect("milliseconds"))
 }
 
-fn words(command: &[String]) -> Vec<&str> {
+pub(crate) fn words(command: &[String]) -> Vec<&str> {
     command.iter().map(String::as_str).collect()
 }
 
 // ---------------------------------------------------------------------------------- a process
 
-/// A process that receives by itself. (Boxed, as it may spawn others of its kind.)
-pub(crate) fn live(
-    inbox: Inbox<Packet>,
-    world: Arc<World>,
-    name: String,
-    trap: bool,
-) -> Pin<Box<dyn Future<Output = ExitReason> + Send>> {
-    Box::pin(receive(inbox, world, name, trap))
+/// How a process ends by itself.
+enum End {
+    Exit(ExitReason),
+    /// With the value of a task.
+    Value(String),
 }
 
-async fn receive(
+/// What an actor runs in a process of its own. (Boxed, as it may spawn others of its kind.)
+pub(crate) type Life<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A process that receives by itself.
+pub(crate) fn live(
     mut inbox: Inbox<Packet>,
     world: Arc<World>,
     name: String,
     trap: bool,
-) -> ExitReason {
-    inbox.trap_exit(trap);
-    let mut person = Person::born(&world, &name, &inbox);
+) -> Life<ExitReason> {
+    Box::pin(async move {
+        inbox.trap_exit(trap);
+        match receive(&mut inbox, world, name).await {
+            End::Exit(reason) => reason,
+            End::Value(value) => panic!("nobody waits for {value}"),
+        }
+    })
+}
+
+/// A task that nobody waits for.
+pub(crate) fn errand(mut inbox: TaskContext, world: Arc<World>, name: String) -> Life<ExitReason> {
+    Box::pin(async move {
+        match receive(&mut inbox, world, name).await {
+            End::Exit(reason) => reason,
+            End::Value(_) => ExitReason::Normal,
+        }
+    })
+}
+
+/// A task that is waited for.
+pub(crate) fn task(mut inbox: TaskContext, world: Arc<World>, name: String) -> Life<String> {
+    Box::pin(async move {
+        match receive(&mut inbox, world, name).await {
+            End::Value(value) => value,
+            End::Exit(reason) => {
+                // What a task returns is its value: one that ends otherwise ends itself.
+                inbox.trap_exit(false);
+                inbox.exit(inbox.pid(), reason);
+                pending().await
+            }
+        }
+    })
+}
+
+/// What has come, if it is for an actor: sent to its pid, which a task's type knows nothing of.
+fn packet<M: 'static>(received: &Received<M>) -> Option<&Packet> {
+    match received {
+        Received::Message(message) => (message as &dyn Any).downcast_ref(),
+        Received::Any(message) => message.downcast_ref(),
+        _ => None,
+    }
+}
+
+async fn receive<M: Debug + Send + 'static>(
+    inbox: &mut Inbox<M>,
+    world: Arc<World>,
+    name: String,
+) -> End {
+    let mut person = Person::born(&world, &name, inbox);
     let mut todo = (person.on("start"), None);
     loop {
         let (program, number) = todo;
         for command in program {
-            if let Some(reason) = process_act(&mut person, &mut inbox, &words(&command)).await {
-                return reason;
+            if let Some(end) = process_act(&mut person, inbox, &words(&command)).await {
+                return end;
             }
         }
         if let Some(number) = number {
             world.done(number);
         }
-        todo = match inbox.recv().await {
-            Received::Message(Packet::Do(program, number)) => (program, Some(number)),
-            Received::Message(Packet::Text(text)) => {
-                person.log(format!("got {text}"));
-                (person.on(&format!("got {text}")), None)
-            }
+        let received = inbox.recv().await;
+        todo = match received {
+            Received::Message(_) | Received::Any(_) => match packet(&received).cloned() {
+                Some(Packet::Do(program, number)) => (program, Some(number)),
+                Some(Packet::Text(text)) => {
+                    person.log(format!("got {text}"));
+                    (person.on(&format!("got {text}")), None)
+                }
+                None => match received {
+                    Received::Any(message) => {
+                        event::note_loss(&person, message);
+                        (person.on("handler_exit"), None)
+                    }
+                    other => panic!("what is {other:?}?"),
+                },
+            },
             Received::Exit(exit) => {
-                person.note_exit(&exit);
+                person.log(person.of_exit(&exit));
                 (person.on("exit"), None)
             }
             Received::Down(down) => {
-                person.note_down(&down);
+                person.log(person.of_down(&down));
                 (person.on("down"), None)
             }
-            other => {
-                person.log(format!("script: {other:?}"));
-                (Program::new(), None)
-            }
+            other => panic!("what is {other:?}?"),
         };
     }
 }
 
 /// `Some`: it is to end.
-async fn process_act(
+async fn process_act<M: Send + 'static>(
     person: &mut Person,
-    inbox: &mut Inbox<Packet>,
+    inbox: &mut Inbox<M>,
     command: &[&str],
-) -> Option<ExitReason> {
+) -> Option<End> {
     match command {
+        ["return", value] => return Some(End::Value(value.to_string())),
         ["take", text, time @ ..] => {
-            let wanted = |received: &Received<Packet>| matches!(received, Received::Message(Packet::Text(it)) if it == text);
+            let wanted = |received: &Received<M>| matches!(packet(received), Some(Packet::Text(it)) if it == text);
             let took = match time {
                 [] => Some(inbox.recv_match(wanted).await),
                 [time, ..] => inbox.recv_match_timeout(millis(time), wanted).await,
@@ -400,7 +557,7 @@ async fn process_act(
         }
         ["take_exit", p] => {
             let pid = person.pid(inbox, p);
-            let wanted = |received: &Received<Packet>| matches!(received, Received::Exit(exit) if exit.from == Some(pid));
+            let wanted = |received: &Received<M>| matches!(received, Received::Exit(exit) if exit.from == Some(pid));
             if let Received::Exit(exit) = inbox.recv_match(wanted).await {
                 person.log(format!(
                     "take_exit {p} -> {}",
@@ -409,8 +566,8 @@ async fn process_act(
             }
         }
         _ => match person.act(inbox, command).await {
-            Act::Done => {}
-            Act::Stop(reason) => return Some(reason),
+            Act::Done | Act::Said(_) => {}
+            Act::Stop(reason) => return Some(End::Exit(reason)),
             Act::Unknown => person.log(format!("script: what is {}?", command.join(" "))),
         },
     }
@@ -420,10 +577,10 @@ async fn process_act(
 // ---------------------------------------------------------------------------------- a server
 
 /// A call answered by what its handler returns.
-pub(crate) struct Ask(String);
+pub(crate) struct Ask(pub(crate) String);
 /// A call answered later.
 pub(crate) struct AskLater(String);
-pub(crate) struct Cast(String);
+pub(crate) struct Cast(pub(crate) String);
 pub(crate) struct Continue(String);
 
 pub(crate) struct Server {
@@ -475,13 +632,19 @@ impl Server {
             ["set", text] => self.state = text.to_string(),
             ["state"] => person.log(format!("state -> {}", self.state)),
             ["start_link", s, quietly @ ..]
-                if !person.world.scenario.actors[*s].is("supervisor") =>
+                if ["server", "machine"].contains(&person.kind_of(s)) =>
             {
-                let actor = &person.world.scenario.actors[*s];
+                let options = options(&person.world.scenario.actors[*s]);
                 let args = (person.world.clone(), s.to_string());
-                let started = cx.start_link_with::<Server>(args, options(actor)).await;
+                let started = match person.kind_of(s) {
+                    "machine" => {
+                        let start = cx.start_link_with::<Machine<Automaton>>(args, options);
+                        person.started(start.await)
+                    }
+                    _ => person.started(cx.start_link_with::<Server>(args, options).await),
+                };
                 if quietly.is_empty() {
-                    person.log(format!("start_link {s} -> {}", person.started(started)));
+                    person.log(format!("start_link {s} -> {started}"));
                 }
             }
             ["start_monitor", s, name] => {
@@ -494,7 +657,7 @@ impl Server {
                 person.log(format!("start_monitor {s} {name} -> {started}"));
             }
             _ => match person.act(cx, command).await {
-                Act::Done => {}
+                Act::Done | Act::Said(_) => {}
                 Act::Stop(reason) => {
                     self.unborn = Some(InitStop::Stop(reason.clone()));
                     cx.stop(reason);
@@ -528,12 +691,12 @@ impl GenServer for Server {
     }
 
     async fn handle_down(&mut self, down: Down, cx: &mut Context<Self>) {
-        self.person.note_down(&down);
+        self.person.log(self.person.of_down(&down));
         self.on("down".to_string(), cx).await;
     }
 
     async fn handle_exit(&mut self, exit: Exit, cx: &mut Context<Self>) {
-        self.person.note_exit(&exit);
+        self.person.log(self.person.of_exit(&exit));
         self.on("exit".to_string(), cx).await;
     }
 
@@ -542,8 +705,9 @@ impl GenServer for Server {
         self.on("timeout".to_string(), cx).await;
     }
 
-    async fn handle_any(&mut self, message: AnyMessage, _: &mut Context<Self>) {
-        self.person.log(format!("script: {message:?}"));
+    async fn handle_any(&mut self, message: AnyMessage, cx: &mut Context<Self>) {
+        event::note_loss(&self.person, message);
+        self.on("handler_exit".to_string(), cx).await;
     }
 
     fn routes(routes: &mut Routes<'_, Self>) {

@@ -6,18 +6,26 @@ use std::process::Command;
 
 use super::scenario::Scenario;
 
-/// Whether there is an Erlang to compare with.
-pub(crate) fn is_there() -> bool {
-    let erl = Command::new("erl").arg("-version").output();
-    erl.is_ok_and(|output| output.status.success())
-}
-
 /// The trace of each scenario, by its name.
-pub(crate) fn traces(scenarios: &[&Scenario]) -> HashMap<String, Vec<String>> {
+pub(crate) fn traces(
+    scenarios: &[&Scenario],
+    elixir: Option<&Path>,
+) -> HashMap<String, Vec<String>> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otp/player.erl");
-    let erlc = Command::new("erlc").arg("-o").arg(dir).arg(source).output();
-    let erlc = erlc.expect("erlc runs");
+    let sources = [
+        "player.erl",
+        "player_event.erl",
+        "player_machine.erl",
+        "player_elixir.erl",
+    ];
+    let source = |name| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/otp")
+            .join(name)
+    };
+    let mut erlc = Command::new("erlc");
+    erlc.arg("-o").arg(dir).args(sources.map(source));
+    let erlc = erlc.output().expect("erlc runs");
     assert!(
         erlc.status.success(),
         "{}",
@@ -42,6 +50,7 @@ pub(crate) fn traces(scenarios: &[&Scenario]) -> HashMap<String, Vec<String>> {
             "-pa",
         ])
         .arg(dir)
+        .args(elixir.iter().flat_map(|ebin| [Path::new("-pa"), *ebin]))
         .args(["-s", "player", "main", "-extra"])
         .arg(&file)
         .output()

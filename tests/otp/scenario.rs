@@ -22,10 +22,14 @@ pub(crate) struct Scenario {
 /// An actor as it is declared: its line in words, and what it does when.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Actor {
-    /// `process`, `server` or `supervisor`, and what follows.
+    /// `process`, `server`, `supervisor`, .., and what follows.
     pub(crate) kind: Vec<String>,
     /// Restart and shutdown, of a child.
     pub(crate) child: Option<(String, String)>,
+    /// A child whose end may end its supervisor.
+    pub(crate) significant: bool,
+    /// Which ends do that, of a supervisor.
+    pub(crate) auto_shutdown: Option<String>,
     /// Programs by the event they answer.
     on: HashMap<String, Program>,
 }
@@ -36,11 +40,16 @@ pub(crate) type Program = Vec<Vec<String>>;
 impl Actor {
     /// What it does when `event` happens to its `number`th incarnation.
     pub(crate) fn on(&self, event: &str, number: usize) -> Program {
+        self.says(event, number).unwrap_or_default()
+    }
+
+    /// The same; `None`: nothing is said of that.
+    pub(crate) fn says(&self, event: &str, number: usize) -> Option<Program> {
         let program = self
             .on
             .get(&format!("{event}#{number}"))
             .or_else(|| self.on.get(event));
-        program.cloned().unwrap_or_default()
+        program.cloned()
     }
 
     /// Whether it answers the call `text` later, or by hand.
@@ -53,10 +62,15 @@ impl Actor {
         self.kind.first().is_some_and(|word| word == kind)
     }
 
+    /// Whether its own code says who it is when it starts.
+    pub(crate) fn speaks(&self) -> bool {
+        self.is("process") || self.is("server")
+    }
+
     /// The name it is registered under.
     pub(crate) fn registered(&self) -> Option<&str> {
         match &self.kind[..] {
-            [_, named, name] if named == "named" => Some(name),
+            [_, .., named, name] if named == "named" => Some(name),
             _ => None,
         }
     }
@@ -138,18 +152,36 @@ fn read(lines: &[String]) -> Scenario {
                 let actor = scenario.actors.get_mut(&last).expect("an actor first");
                 actor.on.insert(event.trim().to_string(), program(commands));
             }
-            "process" | "server" | "supervisor" | "child" => {
+            "process"
+            | "server"
+            | "agent"
+            | "supervisor"
+            | "dynamic_supervisor"
+            | "task_supervisor"
+            | "partition_supervisor"
+            | "manager"
+            | "handler"
+            | "machine"
+            | "child" => {
                 let mut words = words(rest);
                 last = words.remove(0);
                 let mut actor = Actor::default();
                 if first == "child" {
                     let shutdown = words.remove(1);
                     actor.child = Some((words.remove(0), shutdown));
+                    if words.first().is_some_and(|word| word == "significant") {
+                        actor.significant = true;
+                        words.remove(0);
+                    }
                     if words.is_empty() {
                         words.push("server".to_string());
                     }
                 } else {
                     words.insert(0, first.to_string());
+                }
+                if words.get(4).is_some_and(|word| word == "auto_shutdown") {
+                    actor.auto_shutdown = Some(words.remove(5));
+                    words.remove(4);
                 }
                 actor.kind = words;
                 scenario.actors.insert(last.clone(), actor);
@@ -164,5 +196,21 @@ fn read(lines: &[String]) -> Scenario {
             _ => scenario.steps.push(line.clone()),
         }
     }
+    partitions(&mut scenario.actors);
     scenario
+}
+
+/// Makes the partitions of a supervisor actors, each as its child is declared: `p0`, `p1`, ..
+fn partitions(actors: &mut HashMap<String, Actor>) {
+    let mut made = Vec::new();
+    for actor in actors.values() {
+        if let [kind, _, _, _, count, child] = &actor.kind[..] {
+            if kind == "partition_supervisor" {
+                let count: usize = count.parse().expect("a number of partitions");
+                let name = |n| format!("{child}{n}");
+                made.extend((0..count).map(|n| (name(n), actors[child].clone())));
+            }
+        }
+    }
+    actors.extend(made);
 }
