@@ -445,7 +445,10 @@ fn in_a_fresh_process(workload: &str, map: &str, threads: u64) -> Took {
     })();
     took.unwrap_or_else(|| {
         let error = String::from_utf8_lossy(&output.stderr);
-        eprintln!("{workload} on {map} failed: {line}{error}");
+        eprintln!(
+            "{workload} on {map} failed, {}: {line}{error}",
+            output.status
+        );
         std::process::exit(1);
     })
 }

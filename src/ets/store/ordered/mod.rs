@@ -20,8 +20,9 @@
 //!    with it; until all of the directory knows, the lock is kept. So who holds the lock of a leaf whose
 //!    version is that of its route has the right leaf, and need not ask a third time.
 //! 3. Whoever waits for a leaf's lock holds no lock of the directory, and of leaves only those with lesser
-//!    numbers, whose versions it has compared. The lock of the pool comes before those of leaves: who holds
-//!    one of a leaf only tries for it, and leaves the change of shape to the next otherwise.
+//!    numbers, whose versions it has compared; or it is to be a new leaf, in which nobody stays: who comes to it
+//!    by an old route sees the version and leaves. The lock of the pool comes before those of leaves: who
+//!    holds one of a leaf only tries for it, and otherwise leaves the change of shape to the next.
 //! 4. A leaf that is not in the directory is empty, and its number is in the pool.
 
 use std::borrow::Borrow;
