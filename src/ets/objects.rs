@@ -123,9 +123,12 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
                     batch.insert(i);
                     continue;
                 };
-                if Kind::may_join(old.content, &new.content) {
-                    batch.merge(i, Kind::Content::<V>::push);
-                }
+                // One that is there already says anew how long it stays.
+                let joins = Kind::may_join(old.content, &new.content);
+                batch.merge(i, |old, new| match joins {
+                    true => old.push(new),
+                    false => Some(new),
+                });
             }
             true
         })?;
