@@ -796,3 +796,240 @@ fn a_process_belongs_to_no_application_once_the_controller_is_gone() {
         system.exit(child, ExitReason::Kill);
     });
 }
+
+/// Stands by itself; takes its time to stop, or does not heed its parent at all.
+struct Tree;
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Shape {
+    /// A supervisor with a child.
+    Plain,
+    /// Beside it, a server that is linked to nobody any more.
+    Unlinked,
+    /// Beside it, linked, a process that heeds no exit but a kill.
+    Deaf,
+}
+
+impl Application for Tree {
+    const NAME: &'static str = "tree";
+    type Env = (Shape, Sender<String>, Option<Gate>);
+
+    async fn start(env: Self::Env, cx: &ProcessContext) -> Result<(Self, Pid), StartError> {
+        let (shape, tell, gate) = env;
+        let child = ChildSpec::server::<SlowChild>("child", tell.clone());
+        let tree = Supervisor::new(Strategy::OneForOne).child(child);
+        let tree = tree.start_link(cx).await?;
+        match shape {
+            Shape::Plain => {}
+            Shape::Unlinked => cx.unlink(cx.start_link::<SlowChild>(tell.clone()).await?.pid()),
+            Shape::Deaf => drop(cx.spawn_link(|mut inbox: Inbox<()>| async move {
+                inbox.trap_exit(true);
+                loop {
+                    inbox.recv().await;
+                }
+            })),
+        }
+        let _ = tell.send("stands".into());
+        if let Some(gate) = gate {
+            gate.await;
+        }
+        Ok((Tree, tree.pid()))
+    }
+    async fn stop(self, _: &ProcessContext) {}
+}
+
+/// A builder of systems that tell what becomes of applications, and a place to hear of it.
+fn telling() -> (impl Fn() -> noex::Builder, Sender<String>, Receiver<String>) {
+    let (tell, told) = reports();
+    let heard = tell.clone();
+    let builder = move || {
+        let heard = heard.clone();
+        quiet().on_event(move |event: &Event| {
+            let what = match event {
+                Event::ApplicationNotStarted { .. } => "not started".into(),
+                Event::ApplicationStopped { reason, .. } => format!("stopped: {reason}"),
+                _ => return,
+            };
+            let _ = heard.send(what);
+        })
+    };
+    (builder, tell, told)
+}
+
+fn master_of(system: &System, applications: &Applications, name: &str) -> Pid {
+    let top = system.process_info(top(applications, name));
+    let top = top.wait_timeout(DEADLINE).expect("it lives");
+    top.parent.expect("its master")
+}
+
+/// Whether nobody is left but the controller and who keeps names.
+fn nobody_is_left(system: &System) -> bool {
+    let controller = system.whereis("application_controller");
+    system.processes().into_iter().all(|pid| {
+        let info = system.process_info(pid).wait_timeout(DEADLINE);
+        Some(pid) == controller || info.is_none_or(|info| info.kind.contains("registry"))
+    })
+}
+
+#[test]
+fn an_application_whose_master_or_supervisor_is_killed_has_stopped_when_its_tree_is_gone() {
+    let (builder, tell, told) = telling();
+    for shape in [Shape::Plain, Shape::Unlinked, Shape::Deaf] {
+        for kills_master in [true, false] {
+            on_all_built(&builder, |system| {
+                let applications = system.applications();
+                let spec = ApplicationSpec::new::<Tree>((shape, tell.clone(), None));
+                let spec = spec.stop_timeout(Duration::from_millis(200));
+                applications.load(spec).unwrap();
+                assert_eq!(start(&applications, "tree"), Ok(()));
+                assert_eq!(next(system, &told), "stands");
+                let victim = match kills_master {
+                    true => master_of(system, &applications, "tree"),
+                    false => top(&applications, "tree"),
+                };
+                system.exit(victim, ExitReason::Kill);
+                let children = if shape == Shape::Unlinked { 2 } else { 1 };
+                for _ in 0..children {
+                    assert_eq!(next(system, &told), "child gone", "{shape:?}");
+                }
+                assert_eq!(next(system, &told), "stopped: killed", "{shape:?}");
+                until(system, || {
+                    let info = applications.info("tree").expect("it is loaded");
+                    info.status == ApplicationStatus::Loaded
+                });
+                // Who saw to the rest may be on its way out.
+                until(system, || nobody_is_left(system));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_tree_whose_supervisor_was_killed_has_five_seconds_if_nothing_else_is_said() {
+    let (builder, tell, told) = telling();
+    for seed in 0..100 {
+        let (system, driver) = builder().virtual_clock().auto_advance().seed(seed).manual();
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Tree>((Shape::Deaf, tell.clone(), None));
+        applications.load(spec).unwrap();
+        assert_eq!(start(&applications, "tree"), Ok(()));
+        let child = system.process_info(top(&applications, "tree"));
+        let links = child.wait_timeout(DEADLINE).expect("it lives").links;
+        let master = master_of(&system, &applications, "tree");
+        let child = links.into_iter().find(|pid| *pid != master).unwrap();
+        // The child's own child heeds nothing.
+        let deaf = system.monitor(child);
+        let killed = system.now();
+        system.exit(top(&applications, "tree"), ExitReason::Kill);
+        assert!(deaf.wait_timeout(DEADLINE).is_ok());
+        driver.run_until_idle();
+        assert!(system.now() - killed < Duration::from_secs(6));
+        drop(all_told(&told));
+    }
+}
+
+#[test]
+fn a_start_whose_master_is_killed_has_failed_when_nothing_of_it_is_left() {
+    let (builder, tell, told) = telling();
+    on_all_built(&builder, |system| {
+        let applications = system.applications();
+        let (gate, _never) = gate();
+        let env = (Shape::Unlinked, tell.clone(), Some(gate));
+        applications
+            .load(ApplicationSpec::new::<Tree>(env))
+            .unwrap();
+        let started = applications.start("tree", ApplicationKind::Permanent);
+        assert_eq!(next(system, &told), "stands");
+        let controller = system.whereis("application_controller").unwrap();
+        let info = system.process_info(controller);
+        let links = info.wait_timeout(DEADLINE).expect("it lives").links;
+        let [master] = links[..] else {
+            panic!("one application, one master: {links:?}");
+        };
+        system.exit(master, ExitReason::Kill);
+        let failed = started.wait_timeout(DEADLINE).unwrap_err();
+        assert!(
+            matches!(&failed, ApplicationError::Start { error, .. }
+                if *error == StartError::Init(ExitReason::Killed)),
+            "{failed:?}"
+        );
+        let all = ["child gone", "child gone", "not started"];
+        assert_eq!(all_told(&told), all);
+        // Its end is none of a running application: the system goes on.
+        assert!(applications.info("tree").is_some());
+    });
+}
+
+#[test]
+fn who_stops_or_starts_what_is_on_its_way_out_is_answered_when_it_is_gone() {
+    let (builder, tell, told) = telling();
+    on_all_built(&builder, |system| {
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Tree>((Shape::Unlinked, tell.clone(), None));
+        applications.load(spec).unwrap();
+        assert_eq!(start(&applications, "tree"), Ok(()));
+        assert_eq!(next(system, &told), "stands");
+        let master = master_of(system, &applications, "tree");
+        system.exit(master, ExitReason::Kill);
+        until(system, || !system.is_alive(master));
+        // Ours is its last word before the master's end, or comes after that: told the same in both.
+        let stopped = applications.stop("tree");
+        let started = applications.start("tree", ApplicationKind::Temporary);
+        assert_eq!(stopped.wait_timeout(DEADLINE), Ok(()));
+        assert_eq!(next(system, &told), "child gone");
+        assert_eq!(next(system, &told), "child gone");
+        assert!(next(system, &told).starts_with("stopped: "));
+        assert_eq!(started.wait_timeout(DEADLINE), Ok(()));
+        assert_eq!(next(system, &told), "stands");
+        assert_eq!(applications.stop("tree").wait_timeout(DEADLINE), Ok(()));
+        let all = ["child gone", "child gone", "stopped: normal"];
+        assert_eq!(all_told(&told), all);
+    });
+}
+
+#[test]
+fn a_permanent_application_whose_master_is_killed_takes_the_system_down_when_its_tree_is_gone() {
+    let (builder, tell, told) = telling();
+    on_all_built(&builder, |system| {
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Tree>((Shape::Unlinked, tell.clone(), None));
+        applications.load(spec).unwrap();
+        ensure(&applications, "tree", ApplicationKind::Permanent);
+        let master = master_of(system, &applications, "tree");
+        system.exit(master, ExitReason::Kill);
+        let end = system.wait().wait_timeout(DEADLINE);
+        assert!(matches!(end, Err(Error::Exited(_))), "{end:?}");
+        let all = ["stands", "child gone", "child gone", "stopped: killed"];
+        assert_eq!(all_told(&told), all);
+    });
+}
+
+#[test]
+fn who_sees_to_what_is_left_may_be_killed_too() {
+    let (builder, tell, told) = telling();
+    on_all_built(&builder, |system| {
+        let applications = system.applications();
+        let spec = ApplicationSpec::new::<Tree>((Shape::Deaf, tell.clone(), None));
+        let spec = spec.stop_timeout(Duration::from_millis(500));
+        applications.load(spec).unwrap();
+        assert_eq!(start(&applications, "tree"), Ok(()));
+        let master = master_of(system, &applications, "tree");
+        let controller = system.whereis("application_controller").unwrap();
+        system.exit(master, ExitReason::Kill);
+        let mut helper = None;
+        until(system, || {
+            let info = system.process_info(controller).wait_timeout(DEADLINE);
+            let links = info.expect("it lives").links.into_iter();
+            helper = links.filter(|pid| *pid != master).last();
+            helper.is_some()
+        });
+        system.exit(helper.expect("one was seen"), ExitReason::Kill);
+        until(system, || {
+            let info = applications.info("tree").expect("it is loaded");
+            info.status == ApplicationStatus::Loaded
+        });
+        until(system, || nobody_is_left(system));
+        let all = ["stands", "child gone", "stopped: killed"];
+        assert_eq!(all_told(&told), all);
+    });
+}

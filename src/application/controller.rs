@@ -3,24 +3,28 @@
 //!
 //! # Invariants
 //! 1. Each application that does not merely lie loaded has one master, and one [`Work`] here, from the
-//!    change of its status to the master's end.
+//!    change of its status until the master has ended and [`Left`] tells that nothing is left of its
+//!    tree. Only then is it loaded again, and said to have stopped.
 //! 2. Whoever asked is answered when the status is what was asked for, or can no longer become it.
+//! 3. From a master's end until nothing is left a process of ours is at it: `remains`.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
-use super::master::Orders;
+use super::master::{MasterArgs, Orders, either};
+use super::remains;
 use super::table::{
     ApplicationEnded, ApplicationError, ApplicationKind, ApplicationStatus, Table, takes_down,
 };
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::gen_server::{
-    Context, Exit, GenServer, HandleCast, HandleRequest, InitStop, Recipient, ReplyTo,
+    Context, Exit, GenServer, HandleCast, HandleRequest, InitStop, Recipient, ReplyTo, ServerRef,
 };
 use crate::hooks::Event;
 use crate::process::ask::{Answer, question};
 use crate::process::call::Call;
 use crate::process::pid::Pid;
+use crate::receive::Inbox;
 use crate::sync::{Arc, Mutex};
 
 /// The name of the controller.
@@ -34,8 +38,19 @@ type Asker = ReplyTo<Result<(), ApplicationError>>;
 
 /// An application's master, and who waits for what becomes of it.
 struct Work {
+    /// Unlike the name, no two have the same.
+    number: u64,
     name: Arc<str>,
+    kind: ApplicationKind,
     orders: Recipient<Orders>,
+    stop_timeout: Option<Duration>,
+    /// Ready when nothing is left. (`Left` tells it in the mailbox, too.)
+    gone: Call<()>,
+    nothing_left: bool,
+    /// The master has ended: how the application stood then, and why.
+    ended: Option<(ApplicationStatus, ExitReason)>,
+    /// Who sees to what is left.
+    remains: Option<Pid>,
     /// Answered, or dropped, it calls the start off.
     call_off: Option<Answer<()>>,
     /// Why the start failed, as the master told.
@@ -47,8 +62,28 @@ struct Work {
 
 pub(crate) struct Controller {
     shared: Arc<Shared>,
-    /// By the master's pid.
-    works: HashMap<Pid, Work>,
+    starts: u64,
+    works: Vec<Work>,
+}
+
+/// What a master leaves to all that comes from it, and the last of them drops.
+pub(crate) struct Left {
+    number: u64,
+    controller: ServerRef<Controller>,
+    gone: Option<Answer<()>>,
+}
+
+/// Nothing is left of the start of this number.
+struct NothingLeft(u64);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if let Some(gone) = self.gone.take() {
+            gone.send(Ok(()));
+        }
+        // An unbounded mailbox; a dead controller needs no news.
+        let _ = self.controller.cast(NothingLeft(self.number));
+    }
 }
 
 /// Starts an application whose dependencies run.
@@ -71,50 +106,21 @@ impl GenServer for Controller {
         shared.0.lock().under(Some(cx.pid()));
         Ok(Controller {
             shared,
-            works: HashMap::new(),
+            starts: 0,
+            works: Vec::new(),
         })
     }
 
     async fn handle_exit(&mut self, exit: Exit, cx: &mut Context<Self>) {
-        let Some(work) = exit.from.and_then(|master| self.works.remove(&master)) else {
+        let Some(from) = exit.from else {
             return;
         };
-        let name = work.name;
-        let (status, kind) = {
-            let mut table = self.shared.0.lock();
-            let Ok(entry) = table.get_mut(&name) else {
-                return;
-            };
-            let was = std::mem::replace(&mut entry.status, ApplicationStatus::Loaded);
-            (was, entry.kind)
-        };
-        let answer = match status {
-            ApplicationStatus::Starting => {
-                let error = work.failure.unwrap_or(StartError::Init(exit.reason));
-                self.tell(cx, &name, Change::NotStarted(&error));
-                let name = name.clone();
-                Err(ApplicationError::Start { name, error })
-            }
-            ApplicationStatus::Stopping => {
-                self.tell(cx, &name, Change::Stopped(&ExitReason::Normal));
-                Ok(())
-            }
-            ApplicationStatus::Running(_) | ApplicationStatus::Loaded => {
-                self.tell(cx, &name, Change::Stopped(&exit.reason));
-                if takes_down(kind, &exit.reason) {
-                    let reason = exit.reason;
-                    let cause = ExitReason::error(ApplicationEnded { name, reason });
-                    cx.system().end_because_of(cx.pid(), cause);
-                }
-                return;
-            }
-        };
-        for asker in work.askers {
-            asker.reply(answer.clone());
-        }
-        for (kind, asker) in work.then_start {
-            let name = name.clone();
-            self.start(StartApplication { name, kind }, asker, cx);
+        let masters = |work: &Work| work.orders.pid() == from;
+        if let Some(at) = self.works.iter().position(masters) {
+            self.master_ended(at, exit.reason, cx);
+        } else if let Some(work) = self.works.iter_mut().find(|w| w.remains == Some(from)) {
+            // Killed by somebody: it has more to do.
+            work.see_to_remains(cx);
         }
     }
 
@@ -123,25 +129,20 @@ impl GenServer for Controller {
         let order: Vec<_> = {
             let table = self.shared.0.lock();
             let last_first = table.last_first().into_iter();
-            let named = last_first.map(|entry| (entry.spec.name.clone(), entry.status));
-            named.collect()
+            last_first.map(|entry| entry.spec.name.clone()).collect()
         };
-        for (name, status) in order {
-            let Some(work) = self.work(&name) else {
+        for name in order {
+            let Some(at) = self.works.iter().position(|work| work.name == name) else {
                 continue;
             };
-            let gone = cx.system().monitor(work.orders.pid());
-            match status {
-                // It may hang in there, and then knows nothing of its mailbox.
-                ApplicationStatus::Starting => {
-                    if let Some(call_off) = work.call_off.take() {
-                        call_off.send(Ok(()));
-                    }
-                }
-                // A master's mailbox is unbounded.
-                _ => drop(work.orders.send(Orders::Stop)),
-            }
-            let reason = gone.await.map_or(ExitReason::Killed, |down| down.reason);
+            let mut work = self.works.remove(at);
+            let (status, reason) = match work.ended.take() {
+                Some(ended) => ended,
+                None => self.end(&mut work, cx).await,
+            };
+            let master = work.orders.pid();
+            let gone = async { drop(work.gone.await) };
+            either(gone, remains::end(cx, master, work.stop_timeout)).await;
             self.shared.0.lock().set(&name, ApplicationStatus::Loaded);
             match status {
                 ApplicationStatus::Starting => {
@@ -154,6 +155,18 @@ impl GenServer for Controller {
     }
 }
 
+impl Work {
+    /// Has what is left of it ended, by a process of its own as that may take time.
+    fn see_to_remains(&mut self, cx: &Context<Controller>) {
+        let (master, timeout) = (self.orders.pid(), self.stop_timeout);
+        let started = cx.spawn_link(move |inbox: Inbox<()>| async move {
+            remains::end(&inbox, master, timeout).await;
+        });
+        // Refused by a system that is stopped: then all ends anyway.
+        self.remains = started.ok().map(|to| to.pid());
+    }
+}
+
 /// What is reported of an application.
 enum Change<'a> {
     Started,
@@ -163,7 +176,93 @@ enum Change<'a> {
 
 impl Controller {
     fn work(&mut self, name: &str) -> Option<&mut Work> {
-        self.works.values_mut().find(|work| &*work.name == name)
+        self.works.iter_mut().find(|work| &*work.name == name)
+    }
+
+    fn status(&self, name: &str) -> ApplicationStatus {
+        let table = self.shared.0.lock();
+        let entry = table.get(name);
+        entry.map_or(ApplicationStatus::Loaded, |entry| entry.status)
+    }
+
+    /// The master of a work has ended. What that means to the system it means at once, as in OTP.
+    fn master_ended(&mut self, at: usize, reason: ExitReason, cx: &Context<Self>) {
+        let (name, kind) = (self.works[at].name.clone(), self.works[at].kind);
+        let status = self.status(&name);
+        let by_itself = matches!(status, ApplicationStatus::Running(_));
+        if by_itself {
+            let stopping = ApplicationStatus::Stopping;
+            self.shared.0.lock().set(&name, stopping);
+        }
+        let work = &mut self.works[at];
+        work.ended = Some((status, reason.clone()));
+        if work.nothing_left {
+            self.conclude(at, cx);
+        } else {
+            work.see_to_remains(cx);
+        }
+        if by_itself && takes_down(kind, &reason) {
+            let cause = ExitReason::error(ApplicationEnded { name, reason });
+            cx.system().end_because_of(cx.pid(), cause);
+        }
+    }
+
+    /// Master and tree of a work are gone.
+    fn conclude(&mut self, at: usize, cx: &Context<Self>) {
+        let work = self.works.remove(at);
+        let Some((status, reason)) = work.ended else {
+            return;
+        };
+        if let Some(remains) = work.remains {
+            cx.exit(remains, ExitReason::Shutdown(None));
+        }
+        let name = work.name;
+        self.shared.0.lock().set(&name, ApplicationStatus::Loaded);
+        let answer = match status {
+            ApplicationStatus::Starting => {
+                let error = work.failure.unwrap_or(StartError::Init(reason));
+                self.tell(cx, &name, Change::NotStarted(&error));
+                let name = name.clone();
+                Err(ApplicationError::Start { name, error })
+            }
+            ApplicationStatus::Stopping => {
+                self.tell(cx, &name, Change::Stopped(&ExitReason::Normal));
+                Ok(())
+            }
+            ApplicationStatus::Running(_) | ApplicationStatus::Loaded => {
+                self.tell(cx, &name, Change::Stopped(&reason));
+                Ok(())
+            }
+        };
+        for asker in work.askers {
+            asker.reply(answer.clone());
+        }
+        for (kind, asker) in work.then_start {
+            let name = name.clone();
+            self.start(StartApplication { name, kind }, asker, cx);
+        }
+    }
+
+    /// Has a master end because the system does.
+    async fn end(
+        &mut self,
+        work: &mut Work,
+        cx: &Context<Self>,
+    ) -> (ApplicationStatus, ExitReason) {
+        let gone = cx.system().monitor(work.orders.pid());
+        let status = self.status(&work.name);
+        match status {
+            // It may hang in there, and then knows nothing of its mailbox.
+            ApplicationStatus::Starting => {
+                if let Some(call_off) = work.call_off.take() {
+                    call_off.send(Ok(()));
+                }
+            }
+            // A master's mailbox is unbounded.
+            _ => drop(work.orders.send(Orders::Stop)),
+        }
+        let reason = gone.await.map_or(ExitReason::Killed, |down| down.reason);
+        (status, reason)
     }
 
     fn start(&mut self, start: StartApplication, asker: Asker, cx: &Context<Self>) {
@@ -190,18 +289,37 @@ impl Controller {
         };
         let (call_off, called_off) = question();
         let called_off = Call::new(cx.core(), called_off, None);
-        match spec.launch(cx, env, called_off) {
-            Ok(orders) => {
-                let work = Work {
-                    name,
-                    failure: None,
-                    askers: vec![asker],
-                    then_start: Vec::new(),
-                    call_off: Some(call_off),
-                    orders,
-                };
-                self.works.insert(work.orders.pid(), work);
-            }
+        let (tell_gone, gone) = question();
+        self.starts += 1;
+        let number = self.starts;
+        let stop_timeout = spec.stop_timeout;
+        let args = MasterArgs {
+            spec: spec.clone(),
+            env,
+            controller: cx.this(),
+            called_off,
+            left: Left {
+                number,
+                controller: cx.this(),
+                gone: Some(tell_gone),
+            },
+        };
+        match spec.launch(cx, args) {
+            Ok(orders) => self.works.push(Work {
+                number,
+                name,
+                kind,
+                orders,
+                stop_timeout,
+                gone: Call::new(cx.core(), gone, None),
+                nothing_left: false,
+                ended: None,
+                remains: None,
+                call_off: Some(call_off),
+                failure: None,
+                askers: vec![asker],
+                then_start: Vec::new(),
+            }),
             Err(error) => {
                 self.shared.0.lock().set(&name, ApplicationStatus::Loaded);
                 asker.reply(Err(ApplicationError::Start { name, error }));
@@ -241,7 +359,8 @@ impl HandleRequest<StartApplication> for Controller {
 
 impl HandleCast<Begun> for Controller {
     async fn handle_cast(&mut self, Begun(master, top): Begun, cx: &mut Context<Self>) {
-        let Some(work) = self.works.get_mut(&master) else {
+        let masters = |work: &&mut Work| work.orders.pid() == master;
+        let Some(work) = self.works.iter_mut().find(masters) else {
             return;
         };
         match top {
@@ -256,6 +375,19 @@ impl HandleCast<Begun> for Controller {
             }
             // Told when the master is gone, and its tree with it.
             Err(error) => work.failure = Some(error),
+        }
+    }
+}
+
+impl HandleCast<NothingLeft> for Controller {
+    async fn handle_cast(&mut self, NothingLeft(number): NothingLeft, cx: &mut Context<Self>) {
+        let Some(at) = self.works.iter().position(|work| work.number == number) else {
+            return;
+        };
+        self.works[at].nothing_left = true;
+        // Else the news of the master's end is on its way.
+        if self.works[at].ended.is_some() {
+            self.conclude(at, cx);
         }
     }
 }

@@ -4,13 +4,15 @@
 //! 1. `top` is the top process of the tree from the moment it is known until the tree is gone; the master
 //!    is linked to it as long.
 //! 2. `state` is there exactly as long as `stop` has not been called.
+//! 3. Its [`Left`] is dropped when the master has ended and all that was started by links from it on:
+//!    so the controller hears that nothing is left, however they ended.
 
 use std::future::Future;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::Application;
-use super::controller::{Begun, Controller};
+use super::controller::{Begun, Controller, Left};
 use super::spec::{ApplicationSpec, Env};
 use crate::error::StartError;
 use crate::exit::ExitReason;
@@ -38,22 +40,30 @@ pub(crate) struct Master<A> {
 /// gone.
 pub(crate) type CalledOff = Call<()>;
 
+/// What a master starts with.
+pub(crate) struct MasterArgs {
+    pub(crate) spec: Arc<ApplicationSpec>,
+    pub(crate) env: Env,
+    pub(crate) controller: ServerRef<Controller>,
+    pub(crate) called_off: CalledOff,
+    pub(crate) left: Left,
+}
+
 /// Starts the application.
 struct Begin(Env, CalledOff);
 
 impl<A: Application> GenServer for Master<A> {
-    type Args = (Arc<ApplicationSpec>, Env, ServerRef<Controller>, CalledOff);
+    type Args = MasterArgs;
 
-    async fn init(
-        (spec, env, controller, called_off): Self::Args,
-        cx: &mut Context<Self>,
-    ) -> Result<Self, InitStop> {
+    async fn init(args: MasterArgs, cx: &mut Context<Self>) -> Result<Self, InitStop> {
         cx.trap_exit(true);
+        // Not refused: it has started nothing yet.
+        drop(cx.leave(Box::new(args.left)));
         // Not in here: the controller does not wait for its masters.
-        cx.continue_with(Begin(env, called_off));
+        cx.continue_with(Begin(args.env, args.called_off));
         Ok(Master {
-            spec,
-            controller,
+            spec: args.spec,
+            controller: args.controller,
             state: None,
             top: None,
         })
@@ -170,7 +180,7 @@ async fn end(cx: &ProcessContext, pid: Pid, timeout: Option<Duration>) {
 }
 
 /// What the first of two futures that is ready gives.
-async fn either<R>(
+pub(super) async fn either<R>(
     first: impl Future<Output = R> + Send,
     second: impl Future<Output = R> + Send,
 ) -> R {

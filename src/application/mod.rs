@@ -13,6 +13,7 @@
 //! | `table` | what is loaded and how it stands, and every decision: pure functions |
 //! | `controller` | the process that starts and stops applications, and sees them end |
 //! | `master` | the process that runs the callbacks of one application |
+//! | `remains` | the end of what is left when a master has ended, in whatever way |
 //! | `handle` | [`Applications`], and the futures of its answers |
 //! | `run` | an application as the `main` of a program |
 //!
@@ -23,6 +24,9 @@
 //!   or [`Transient`](ApplicationKind::Transient) and its reason is not `Normal`: the applications stop
 //!   in reverse start order, then all else, and [`System::wait`](crate::System::wait) returns the
 //!   cause. noex never ends the OS process; only [`ApplicationSpec::main`] makes an exit code of it.
+//! - What is reported as stopped is gone: every process that was started by links from the master on,
+//!   whatever ended the master or the tree. What is left when the master has ended is told to shut down,
+//!   and killed when it takes too long ([`ApplicationSpec::stop_timeout`]).
 //! - [`Applications::stop`] is no end in that sense, whatever the kind.
 //! - At [`shutdown`](crate::System::shutdown) applications stop before everything else.
 
@@ -30,6 +34,7 @@ mod controller;
 pub(crate) use self::controller::NAME as CONTROLLER;
 mod handle;
 mod master;
+mod remains;
 mod run;
 mod spec;
 mod table;

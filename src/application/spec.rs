@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Application;
 use super::controller::Controller;
-use super::master::{CalledOff, Master, Orders};
+use super::master::{Master, MasterArgs, Orders};
 use crate::error::StartError;
 use crate::gen_server::{Context, Recipient};
 use crate::sync::Arc;
@@ -15,8 +15,7 @@ use crate::sync::Arc;
 pub(crate) type Env = Arc<dyn Any + Send + Sync>;
 
 /// Starts the master of an application, linked to the controller.
-type Launch =
-    dyn Fn(&Context<Controller>, Arc<ApplicationSpec>, Env, CalledOff) -> Launched + Send + Sync;
+type Launch = dyn Fn(&Context<Controller>, MasterArgs) -> Launched + Send + Sync;
 type Launched = Result<Recipient<Orders>, StartError>;
 
 /// What is known of an application before it starts. OTP: the application resource file, `Name.app`;
@@ -47,9 +46,8 @@ impl fmt::Debug for ApplicationSpec {
 impl ApplicationSpec {
     /// The application `A` with its environment, and the defaults that each method names.
     pub fn new<A: Application>(env: A::Env) -> Self {
-        let launch = |cx: &Context<Controller>, spec, env, called_off| {
-            let start = cx.start_link::<Master<A>>((spec, env, cx.this(), called_off));
-            Ok(start.launched()?.recipient())
+        let launch = |cx: &Context<Controller>, args: MasterArgs| {
+            Ok(cx.start_link::<Master<A>>(args).launched()?.recipient())
         };
         ApplicationSpec {
             name: A::NAME.into(),
@@ -99,7 +97,8 @@ impl ApplicationSpec {
     }
 
     /// How long its tree may take to stop before it is killed. Default: as long as it takes, as in
-    /// OTP; the tree's own shutdown times hold all the same.
+    /// OTP; the tree's own shutdown times hold all the same. (What is left of a tree whose supervisor
+    /// was killed has 5 s then; OTP kills it at once.)
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.stop_timeout = Some(timeout);
         self
@@ -110,12 +109,7 @@ impl ApplicationSpec {
         &self.name
     }
 
-    pub(crate) fn launch(
-        self: &Arc<Self>,
-        cx: &Context<Controller>,
-        env: Env,
-        called_off: CalledOff,
-    ) -> Launched {
-        (self.launch)(cx, self.clone(), env, called_off)
+    pub(crate) fn launch(&self, cx: &Context<Controller>, args: MasterArgs) -> Launched {
+        (self.launch)(cx, args)
     }
 }

@@ -11,7 +11,7 @@ use super::cell::Cell;
 use super::death;
 use super::deliver::{send_signal, send_to_nobody};
 use super::info::ProcessInfo;
-use super::line::Line;
+use super::line::{Keepsake, Line};
 use super::node::{Kind, Node};
 use super::passed::Passed;
 use super::pid::{MonitorRef, Pid};
@@ -123,6 +123,13 @@ impl ProcessContext {
     pub fn ancestors(&self) -> Vec<Pid> {
         let me = self.pid();
         self.extra().initial.ancestors.iter(me).collect()
+    }
+
+    /// Leaves a keepsake: dropped when this process has ended and all that it started linked, and what
+    /// that started, and so on. `Err`: it has started some already.
+    pub(crate) fn leave(&self, keepsake: Keepsake) -> Result<(), Keepsake> {
+        let me = self.pid();
+        self.extra().initial.ancestors.leave(me, keepsake)
     }
 
     /// In a [task](crate::task): the process that asked for it, then the callers of that one. In

@@ -5,6 +5,9 @@
 use super::pid::Pid;
 use crate::sync::Arc;
 
+/// Dropped when the process that left it has ended, and with it all that came from it.
+pub(crate) type Keepsake = Box<dyn Send + Sync>;
+
 /// A process, its parent, the parent's parent, and so on; or nobody.
 #[derive(Clone, Default)]
 pub(crate) struct Line(Option<Arc<Generation>>);
@@ -12,12 +15,22 @@ pub(crate) struct Line(Option<Arc<Generation>>);
 struct Generation {
     pid: Pid,
     before: Line,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    keepsake: Option<Keepsake>,
 }
 
 impl Line {
     /// The line of a process that comes from `before`.
     pub(crate) fn of(pid: Pid, before: Line) -> Self {
-        Line(Some(Arc::new(Generation { pid, before })))
+        Line::with(pid, before, None)
+    }
+
+    fn with(pid: Pid, before: Line, keepsake: Option<Keepsake>) -> Self {
+        Line(Some(Arc::new(Generation {
+            pid,
+            before,
+            keepsake,
+        })))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Pid> + '_ {
@@ -43,6 +56,16 @@ impl Lineage {
             self.0 = Line::of(me, std::mem::take(&mut self.0));
         }
         self.0.clone()
+    }
+
+    /// Leaves a keepsake with what comes from the process that keeps this, whose pid is given: dropped
+    /// when all of it has ended, the process included. `Err`: something came from it already.
+    pub(crate) fn leave(&mut self, me: Pid, keepsake: Keepsake) -> Result<(), Keepsake> {
+        if self.0.iter().next() == Some(me) {
+            return Err(keepsake);
+        }
+        self.0 = Line::with(me, std::mem::take(&mut self.0), Some(keepsake));
+        Ok(())
     }
 
     /// The line the process comes from, whose pid is given. (It does not come from itself.)
@@ -92,6 +115,28 @@ mod tests {
             assert!(third.iter(pid(3)).eq([pid(2), pid(1)]));
             assert!(second.iter(pid(2)).eq([pid(1)]));
         }
+    }
+
+    #[test]
+    fn a_keepsake_goes_with_the_last_that_came_from_whoever_left_it() {
+        struct Ring(std::sync::mpsc::Sender<()>);
+        impl Drop for Ring {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (ring, rung) = std::sync::mpsc::channel();
+        let mut master = Lineage::new(Line::of(pid(1), Line::default()));
+        assert!(master.leave(pid(2), Box::new(Ring(ring))).is_ok());
+        assert!(master.leave(pid(2), Box::new(())).is_err());
+        let mut child = Lineage::new(master.hand_on(pid(2)));
+        let grandchild = Lineage::new(child.hand_on(pid(3)));
+        assert!(grandchild.iter(pid(4)).eq([pid(3), pid(2), pid(1)]));
+        drop(child);
+        drop(master);
+        assert!(rung.try_recv().is_err());
+        drop(grandchild);
+        assert!(rung.try_recv().is_ok());
     }
 
     #[test]
