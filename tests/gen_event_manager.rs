@@ -10,7 +10,7 @@ use std::time::Duration;
 use events::{Ask, Do, Init, Plan, Saw, Stage, Stop, crash, id, quoted, run, spawn};
 use noex::gen_event::{EventHandler, Handler, HandlerContext, HandlerStop};
 use noex::prelude::*;
-use noex::{CallError, GenEvent, HandlerError, StartError};
+use noex::{CallError, GenEvent, HandlerError, Received, StartError};
 use support::{DEADLINE, next, on_all, reports, until};
 
 #[test]
@@ -237,5 +237,42 @@ fn an_answer_that_a_crashing_handler_held_is_not_waited_for_for_ever() {
         manager.sync_notify(()).wait().expect("an answer");
         assert_eq!(call.wait(), Err(CallError::NoReply));
         assert!(manager.is_alive());
+    });
+}
+
+#[test]
+fn a_manager_is_monitored_from_the_start_with_the_options_it_is_given() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        let starter = spawn(system, move |mut cx| async move {
+            let plain = GenEvent::<Do>::start_monitor(&cx).await.expect("a start");
+            let options = || ServerOptions::new().name("events");
+            let named = GenEvent::<Do>::start_monitor_with(&cx, options());
+            let named = named.await.expect("a start");
+            // No `Down` for one that did not start.
+            let taken = GenEvent::<Do>::start_monitor_with(&cx, options()).await;
+            let _ = tell.send(Err((plain.0.pid(), named.0.pid(), taken.map(|_| ()))));
+            loop {
+                let Received::Down(down) = cx.recv().await else {
+                    panic!("nothing but news of an end");
+                };
+                let of = if down.monitor == plain.1 {
+                    "plain"
+                } else {
+                    "named"
+                };
+                let _ = tell.send(Ok((of, down.reason)));
+            }
+        });
+        let (plain, named, taken) = next(system, &told).expect_err("the start first");
+        assert_eq!(taken, Err(StartError::AlreadyStarted(named)));
+        assert_eq!(system.whereis("events"), Some(named));
+        // Monitored, not linked: neither ends with the other.
+        system.exit(named, ExitReason::Kill);
+        assert_eq!(next(system, &told), Ok(("named", ExitReason::Killed)));
+        let end = system.monitor(starter.pid());
+        system.exit(starter.pid(), ExitReason::Timeout);
+        assert!(end.wait_timeout(DEADLINE).is_ok());
+        assert!(system.is_alive(plain));
     });
 }

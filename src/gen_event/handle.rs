@@ -1,5 +1,9 @@
 //! How others reach an event manager.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::handler::{Handler, HandlerId, Swap};
@@ -7,13 +11,13 @@ use super::process::{
     AddHandler, CallHandler, DeleteHandler, Manager, Notify, SwapHandler, SyncNotify, WhichHandlers,
 };
 use super::{EventHandler, HandleEventCall};
-use crate::error::{CallError, SendError};
+use crate::error::{CallError, SendError, StartError};
 use crate::exit::ExitReason;
-use crate::gen_server::{self, Named, ServerOptions, ServerRef};
+use crate::gen_server::{self, Named, ServerOptions, ServerRef, StartMonitor};
 use crate::handles::{handles, named};
 use crate::process::call::{Call, DEFAULT_TIMEOUT, waits};
 use crate::process::context::ProcessContext;
-use crate::process::pid::Pid;
+use crate::process::pid::{MonitorRef, Pid};
 use crate::process::spawn::Ties;
 use crate::registry::Name;
 use crate::starts::starts;
@@ -129,6 +133,26 @@ impl<E: Send + Sync + 'static> GenEvent<E> {
         GenEventStart::new(gen_server::start(cx.core(), (), &options, ties))
     }
 
+    /// Starts a manager that is monitored by the calling process from the start. OTP:
+    /// `gen_event:start_monitor/0`.
+    pub fn start_monitor(cx: &ProcessContext) -> GenEventStartMonitor<E> {
+        Self::start_monitor_with(cx, ServerOptions::new())
+    }
+
+    /// As [`start_monitor`](Self::start_monitor), with a name or other options. OTP:
+    /// `gen_event:start_monitor/1,2`.
+    pub fn start_monitor_with(
+        cx: &ProcessContext,
+        options: ServerOptions,
+    ) -> GenEventStartMonitor<E> {
+        let ties = Ties {
+            monitor: true,
+            ..Ties::default()
+        };
+        let start = gen_server::start(cx.core(), (), &options, ties);
+        GenEventStartMonitor(StartMonitor::new(start))
+    }
+
     /// A manager as the child of a supervisor: each incarnation begins without handlers, so those that
     /// are to be there again should be supervised by a process that adds them.
     ///
@@ -141,6 +165,33 @@ impl<E: Send + Sync + 'static> GenEvent<E> {
 starts! {
     /// An event manager that is being started: [`GenEvent::start`].
     GenEventStart<E: (Send + Sync + 'static)>, Manager<E>, GenEvent<E>
+}
+
+/// An event manager that is being started, with a monitor: [`GenEvent::start_monitor`]. There is no
+/// `Down` for one that did not start.
+///
+/// # Errors
+/// As [`StartError`] says; after each of them the name is free.
+///
+/// # Cancellation
+/// Dropping it does not stop what is started.
+#[must_use = "it starts, but whether it did is not looked at"]
+pub struct GenEventStartMonitor<E>(StartMonitor<Manager<E>>);
+
+impl<E> fmt::Debug for GenEventStartMonitor<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GenEventStartMonitor")
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Send + Sync + 'static> Future for GenEventStartMonitor<E> {
+    type Output = Result<(GenEvent<E>, MonitorRef), StartError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let started = Pin::new(&mut self.0).poll(cx);
+        started.map_ok(|(server, monitor)| (GenEvent::new(server), monitor))
+    }
 }
 
 impl Handle {

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | a callback module | a type that implements [`EventHandler`], and [`HandleEventCall`] for each request it answers |
 //! | `Handler`, `{Handler, Id}` | [`Handler::new`], [`Handler::with_id`] |
+//! | `start/0,1,2`, `start_link/0,1,2`, `start_monitor/0,1,2` | [`GenEvent::start`], [`GenEvent::start_link`], [`GenEvent::start_monitor`], each `_with` options |
 //! | `add_handler/3`, `add_sup_handler/3` | [`GenEvent::add_handler`], [`GenEvent::add_sup_handler`] |
 //! | `delete_handler/3` | [`GenEvent::delete_handler`], which gives the handler back |
 //! | `swap_handler/3`, `swap_sup_handler/3` | [`GenEvent::swap_handler`], [`GenEvent::swap_sup_handler`] |
@@ -51,7 +52,9 @@ mod sys;
 
 use std::future::Future;
 
-pub use self::handle::{GenEvent, GenEventStart, HandlerError, HandlerRequest, NamedGenEvent};
+pub use self::handle::{
+    GenEvent, GenEventStart, GenEventStartMonitor, HandlerError, HandlerRequest, NamedGenEvent,
+};
 pub use self::handler::{
     Handler, HandlerContext, HandlerExit, HandlerExitReason, HandlerId, HandlerStop,
 };
