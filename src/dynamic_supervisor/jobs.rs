@@ -3,6 +3,7 @@
 
 use std::mem::take;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::children::{Child, History, Kept, Phase};
 use super::handle::DynamicChild;
@@ -407,7 +408,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
     }
 
     /// All children, those first that have been started.
-    pub(super) fn list(&self, cx: &Cx<A, P>) -> Vec<DynamicChild> {
+    pub(super) fn list(&self, now: Duration) -> impl Iterator<Item = DynamicChild> + '_ {
         let is_stuck = |pid: &Pid| {
             let job = self
                 .by_pid
@@ -415,7 +416,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
                 .and_then(|number| self.jobs.get(number));
             matches!(job.map(|job| &job.stage), Some(Stage::Stopping(stop)) if stop.processes.is_stuck())
         };
-        let known = self.children.list(cx.system().now()).map(|mut child| {
+        let known = self.children.list(now).map(move |mut child| {
             if child.pid.as_ref().is_some_and(is_stuck) {
                 child.status = ChildStatus::Stuck;
             }
@@ -445,7 +446,7 @@ impl<A: Send + 'static, P: ChildPid> DynamicProcess<A, P> {
             }
             Whose::Known(_) => None,
         });
-        known.chain(new).collect()
+        known.chain(new)
     }
 
     pub(super) fn count(&self) -> ChildCounts {

@@ -37,9 +37,10 @@ use crate::supervisor::backoff::{Backoff, chance};
 use crate::supervisor::ending::Ending;
 use crate::supervisor::process::Polled;
 use crate::supervisor::starter::ChildPid;
+use crate::supervisor::status::{self, MOST_CHILDREN, Shown, ShownChild};
 use crate::supervisor::stopping::Deadline;
 use crate::supervisor::strategy::Restarts;
-use crate::supervisor::{ChildCounts, ChildError};
+use crate::supervisor::{AutoShutdown, ChildCounts, ChildError, Strategy};
 
 /// Starts a child.
 pub(crate) struct StartChild<A>(pub(crate) A);
@@ -101,6 +102,28 @@ impl<A: Send + 'static, P: ChildPid> GenServer for DynamicProcess<A, P> {
     async fn handle_down(&mut self, down: Down, cx: &mut Cx<A, P>) {
         // Monitored is what is being stopped.
         self.process_ended(cx, down.pid, down.reason);
+    }
+
+    fn format_status(&self) -> String {
+        let now = status::now();
+        let children = self.list(now).take(MOST_CHILDREN).map(|child| ShownChild {
+            id: None,
+            kind: child.kind,
+            pid: child.pid,
+            status: child.status,
+        });
+        let shown = Shown {
+            kind: "DynamicSupervisor",
+            strategy: Strategy::OneForOne,
+            restarts: &self.restarts,
+            auto_shutdown: AutoShutdown::Never,
+            backoff: self.backoff,
+            max_children: self.max_children,
+            counts: self.count(),
+            children: children.collect(),
+            now,
+        };
+        format!("{shown:?}")
     }
 
     /// Stops all children at once. Requests that are not answered yet are answered by the end of the
@@ -175,7 +198,7 @@ impl<A: Send + 'static, P: ChildPid> HandleRequest<WhichChildren> for DynamicPro
         reply: ReplyTo<Self::Reply>,
         cx: &mut Cx<A, P>,
     ) {
-        reply.reply(Ok(self.list(cx)));
+        reply.reply(Ok(self.list(cx.system().now()).collect()));
     }
 }
 

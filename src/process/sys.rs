@@ -17,6 +17,7 @@ use super::info::{self, ProcessInfo};
 use super::node::{Kind, List, Node};
 use super::pid::Pid;
 use super::signal::{Content, Notice, SystemNode};
+use crate::crash::CrashReport;
 use crate::sync::Arc;
 
 /// A request that any behaviour answers, whatever its type.
@@ -93,11 +94,14 @@ impl fmt::Display for SysEvent {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SysStatus {
-    /// What can be known of any process.
+    /// What can be known of any process; of ancestors, callers, links and monitors the first 100 each
+    /// ([`Handle::process_info`](crate::Handle::process_info) gives all).
     pub process: ProcessInfo,
     /// It handles no messages until it is resumed.
     pub suspended: bool,
-    /// Its state, as its `format_status` shows it.
+    /// Its state, as its `format_status` shows it. A supervisor shows its strategy and limits, the
+    /// restarts within the period that ends now, how many children it has, and the first 20 of them;
+    /// the form of that text may change.
     pub state: String,
     /// What is counted, if it is.
     pub statistics: Option<Statistics>,
@@ -236,8 +240,9 @@ pub(crate) unsafe fn carry_out(cell: &Cell, request: SysRequest, state: impl FnO
         }
         SysRequest::Status(answer) => {
             let state = state();
+            let most = CrashReport::MOST_OF_A_LIST;
             // SAFETY: as the caller promises.
-            let process = unsafe { info::describe(cell) };
+            let process = unsafe { info::describe_briefly(cell, most) };
             let sys = sys();
             let status = SysStatus {
                 process,

@@ -245,8 +245,11 @@ impl Children {
     }
 
     /// In start order. `left`: how much is left of the wait of that number.
-    pub(crate) fn list(&self, left: impl Fn(u64) -> Duration) -> Vec<ChildInfo> {
-        let describe = |child: &Child| ChildInfo {
+    pub(crate) fn list<'a>(
+        &'a self,
+        left: impl Fn(u64) -> Duration + 'a,
+    ) -> impl Iterator<Item = ChildInfo> + 'a {
+        let describe = move |child: &Child| ChildInfo {
             id: child.spec.id.clone(),
             kind: child.spec.kind,
             status: match &child.state {
@@ -262,7 +265,6 @@ impl Children {
         self.keys()
             .filter_map(|key| self.by_key.get(&key))
             .map(describe)
-            .collect()
     }
 
     pub(crate) fn count(&self) -> ChildCounts {

@@ -22,6 +22,7 @@
 //! | `waits` | jobs that wait for a backoff, and what calls the wait off |
 //! | `inheritance` | [`MailboxFate`]: what becomes of the mail of a child that is restarted |
 //! | `supervised` | [`Supervised`]: references that outlive an incarnation |
+//! | `status` | how any kind of supervisor shows itself to [`sys`](crate::sys) |
 //! | `handle` | [`SupervisorRef`], and the futures of its answers |
 //!
 //! # Rules
@@ -50,6 +51,7 @@ mod jobs;
 pub(crate) mod process;
 pub(crate) mod spec;
 pub(crate) mod starter;
+pub(crate) mod status;
 pub(crate) mod stopping;
 pub(crate) mod strategy;
 mod supervised;

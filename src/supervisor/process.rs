@@ -39,6 +39,7 @@ use super::ending::Ending;
 use super::handle::{ChildCounts, ChildError, ChildInfo};
 use super::jobs::{Job, Request};
 use super::spec::ChildSpec;
+use super::status::{self, MOST_CHILDREN, Shown, ShownChild};
 use super::stopping::Deadline;
 use super::strategy::{AutoShutdown, Busy, Restarts, Strategy, check_all};
 use super::supervised::{Directory, Supervised};
@@ -72,7 +73,8 @@ impl<S> Locate<S> {
 
 pub(crate) struct GetTag;
 
-/// What a supervisor was made for, if it is a part of something else.
+/// What a supervisor was made for, if it is a part of something else: of a
+/// [`PartitionSupervisor`](crate::PartitionSupervisor).
 pub(crate) type Tag = Arc<dyn Any + Send + Sync>;
 
 /// Starts the children a supervisor was built with.
@@ -205,6 +207,32 @@ impl GenServer for SupervisorProcess {
                 self.pump(cx);
             }
         }
+    }
+
+    fn format_status(&self) -> String {
+        let now = status::now();
+        let children = self.children.list(|wait| self.left_of_wait(wait, now));
+        let shown = children.take(MOST_CHILDREN).map(|child| ShownChild {
+            id: Some(status::briefly(&child.id)),
+            kind: child.kind,
+            pid: None,
+            status: child.status,
+        });
+        let shown = Shown {
+            kind: match self.tag {
+                Some(_) => "PartitionSupervisor",
+                None => "Supervisor",
+            },
+            strategy: self.strategy,
+            restarts: &self.restarts,
+            auto_shutdown: self.auto_shutdown,
+            backoff: self.backoff,
+            max_children: usize::MAX,
+            counts: self.children.count(),
+            children: shown.collect(),
+            now,
+        };
+        format!("{shown:?}")
     }
 
     /// Stops all children in reverse start order, one after the other: also what rolls a failed start
@@ -349,7 +377,7 @@ impl HandleRequest<WhichChildren> for SupervisorProcess {
     async fn handle_request(&mut self, _: WhichChildren, reply: ReplyTo<Self::Reply>, cx: &mut Cx) {
         let now = cx.system().now();
         let children = self.children.list(|wait| self.left_of_wait(wait, now));
-        reply.reply(Ok(children));
+        reply.reply(Ok(children.collect()));
     }
 }
 

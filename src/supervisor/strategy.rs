@@ -169,6 +169,20 @@ impl Restarts {
         self.period = period;
     }
 
+    pub(crate) fn intensity(&self) -> u32 {
+        self.intensity
+    }
+
+    pub(crate) fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// How many restarts there were within the period that ends now.
+    pub(crate) fn within(&self, now: Duration) -> usize {
+        let oldest = now.saturating_sub(self.period);
+        self.at.iter().filter(|at| **at >= oldest).count()
+    }
+
     /// Counts a restart. `false`: it is one more than the intensity allows within the period; one
     /// exactly a period ago still counts.
     #[must_use = "`false` ends the supervisor"]

@@ -8,7 +8,7 @@
 //!    included; so `max_children` bounds what lives.
 //! 2. A task is linked to its supervisor from before it runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 
 use super::TaskError;
@@ -20,8 +20,12 @@ use crate::gen_server::{
 use crate::hooks::Event;
 use crate::process::pid::Pid;
 use crate::supervisor::ending::Ending;
+use crate::supervisor::status::{self, MOST_CHILDREN, Shown, ShownChild};
 use crate::supervisor::stopping::{Deadline, Stopping};
-use crate::supervisor::{Fate, Restart, Restarts, Shutdown, fate};
+use crate::supervisor::{
+    AutoShutdown, ChildCounts, ChildKind, ChildStatus, Fate, Restart, Restarts, Shutdown, Strategy,
+    fate,
+};
 use crate::sync::Arc;
 
 pub(super) type Cx = Context<TaskSupervisorProcess>;
@@ -166,6 +170,44 @@ impl GenServer for TaskSupervisorProcess {
     async fn handle_down(&mut self, down: Down, cx: &mut Cx) {
         // Monitored is what was told to end.
         self.ended(cx, down.pid, down.reason);
+    }
+
+    fn format_status(&self) -> String {
+        let mut first = BTreeMap::new();
+        for (pid, child) in &self.tasks {
+            first.insert(child.number, (*pid, child));
+            if first.len() > MOST_CHILDREN {
+                first.pop_last();
+            }
+        }
+        let children = first.into_values().map(|(pid, child)| ShownChild {
+            id: None,
+            kind: ChildKind::Worker,
+            pid: Some(pid),
+            status: match &child.ending {
+                Some((stopping, _)) if stopping.is_stuck() => ChildStatus::Stuck,
+                Some(_) => ChildStatus::Stopping,
+                None => ChildStatus::Running(pid),
+            },
+        });
+        let ending = self.tasks.values().filter(|child| child.ending.is_some());
+        let shown = Shown {
+            kind: "TaskSupervisor",
+            strategy: Strategy::OneForOne,
+            restarts: &self.restarts,
+            auto_shutdown: AutoShutdown::Never,
+            backoff: None,
+            max_children: self.max_children,
+            counts: ChildCounts {
+                specs: self.tasks.len(),
+                active: self.tasks.len() - ending.count(),
+                workers: self.tasks.len(),
+                ..ChildCounts::default()
+            },
+            children: children.collect(),
+            now: status::now(),
+        };
+        format!("{shown:?}")
     }
 
     /// Ends all tasks at once, each as it is to be ended, and waits until they are gone.
