@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, head};
 use crate::process::info::ProcessInfo;
 
 /// The most of a state that a report shows, in bytes.
@@ -45,9 +45,9 @@ impl CrashReport {
 
 /// As much of `text` as is at most [`MOST`] bytes, and a mark where it was cut.
 fn capped(mut text: String) -> String {
-    if text.len() > MOST {
-        let at = (0..=MOST).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(at.unwrap_or(0));
+    let kept = head(&text, MOST).len();
+    if kept < text.len() {
+        text.truncate(kept);
         text.push_str(" ...");
     }
     text

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::crash::CrashReport;
 use crate::error::StartError;
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, head};
 use crate::process::node::Discard;
 use crate::process::pid::Pid;
 use crate::sync::Arc;
@@ -25,6 +25,8 @@ pub struct DeadLetter {
 }
 
 /// Something that happened to a process.
+///
+/// As text it is at most a few kilobytes, whatever names and reasons are in it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -160,7 +162,8 @@ impl fmt::Display for Event {
             }
             Event::GaveUp { pid, child, reason } => write!(
                 f,
-                "{pid} gives up: its child `{child}` ended too often, the last time of: {}",
+                "{pid} gives up: its child `{}` ended too often, the last time of: {}",
+                Brief(child),
                 Capped(reason)
             ),
             Event::Crashed(report) => write!(f, "{report}"),
@@ -168,7 +171,11 @@ impl fmt::Display for Event {
                 supervisor,
                 child,
                 pid,
-            } => write!(f, "{supervisor} started its child `{child}`: {pid}"),
+            } => write!(
+                f,
+                "{supervisor} started its child `{}`: {pid}",
+                Brief(child)
+            ),
             Event::ChildEnded {
                 supervisor,
                 child,
@@ -176,7 +183,8 @@ impl fmt::Display for Event {
                 reason,
             } => write!(
                 f,
-                "the child `{child}` of {supervisor}, {pid}, ended: {}",
+                "the child `{}` of {supervisor}, {pid}, ended: {}",
+                Brief(child),
                 Capped(reason)
             ),
             Event::ChildNotStarted {
@@ -185,15 +193,21 @@ impl fmt::Display for Event {
                 error,
             } => write!(
                 f,
-                "the child `{child}` of {supervisor} did not start: {}",
+                "the child `{}` of {supervisor} did not start: {}",
+                Brief(child),
                 Capped(error)
             ),
-            Event::ApplicationStarted { name } => write!(f, "application {name} started"),
+            Event::ApplicationStarted { name } => write!(f, "application {} started", Brief(name)),
             Event::ApplicationNotStarted { name, error } => {
-                write!(f, "application {name} did not start: {}", Capped(error))
+                write!(
+                    f,
+                    "application {} did not start: {}",
+                    Brief(name),
+                    Capped(error)
+                )
             }
             Event::ApplicationStopped { name, reason } => {
-                write!(f, "application {name} ended: {}", Capped(reason))
+                write!(f, "application {} ended: {}", Brief(name), Capped(reason))
             }
             Event::Stuck {
                 pid,
@@ -201,7 +215,8 @@ impl fmt::Display for Event {
                 child,
             } => write!(
                 f,
-                "{pid} is stuck: {supervisor} killed its child `{child}`, whose code does not return"
+                "{pid} is stuck: {supervisor} killed its child `{}`, whose code does not return",
+                Brief(child)
             ),
             Event::HandlerCrashed {
                 manager,
@@ -209,7 +224,8 @@ impl fmt::Display for Event {
                 reason,
             } => write!(
                 f,
-                "the event handler {handler} in {manager} crashed: {}",
+                "the event handler {} in {manager} crashed: {}",
+                Brief(&handler.to_string()),
                 Capped(reason)
             ),
             Event::LongHandler {
@@ -250,6 +266,34 @@ impl fmt::Display for Capped<'_> {
             Some((at, _)) => write!(f, "{} ... ({} bytes)", &text[..at], text.len()),
             None => f.write_str(&text),
         }
+    }
+}
+
+/// Prints of a name that somebody chose at most so much as a person reads.
+pub(crate) struct Brief<'a>(pub(crate) &'a str);
+
+impl Brief<'_> {
+    const MOST: usize = 200;
+
+    fn cut(&self) -> (&str, &'static str) {
+        let kept = head(self.0, Self::MOST);
+        let mark = if kept.len() < self.0.len() { "..." } else { "" };
+        (kept, mark)
+    }
+}
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kept, mark) = self.cut();
+        write!(f, "{kept}{mark}")
+    }
+}
+
+/// Quoted.
+impl fmt::Debug for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kept, mark) = self.cut();
+        write!(f, "{kept:?}{mark}")
     }
 }
 

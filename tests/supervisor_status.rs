@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{AutoShutdown, Backoff, Inbox, PartitionSupervisor, Strategy, TaskSupervisor, Template};
-use support::{DEADLINE, on_all, until};
+use support::{DEADLINE, on_all, on_all_built, reports, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -126,7 +126,7 @@ fn of_many_children_the_first_are_shown_and_how_many_more_there_are() {
         let shown = status(system, supervisor.pid());
         assert_shows(&shown, &["specs: 50", "\"0xxx", "\"19xxx", "more: 30"]);
         assert!(!shown.contains("\"20x"), "{shown}");
-        assert!(shown.len() < 4096, "{}", shown.len());
+        assert!(shown.len() < 8192, "{}", shown.len());
     });
 }
 
@@ -219,5 +219,36 @@ fn a_supervisor_of_tasks_shows_the_tasks_that_run() {
             "more: 10",
         ];
         assert_shows(&shown, &what);
+    });
+}
+
+#[test]
+fn the_reports_of_a_supervisor_are_small_whatever_its_children_are_called_and_say() {
+    let (tell, told) = reports();
+    let builder = || {
+        let tell = tell.clone();
+        System::builder().on_event(move |event: &noex::Event| {
+            let _ = tell.send(event.to_string());
+        })
+    };
+    on_all_built(builder, |system| {
+        let long = "x".repeat(100_000);
+        let says = long.clone();
+        let child = ChildSpec::process(long.as_str(), move |_: Inbox<()>| {
+            let says = says.clone();
+            async move { panic!("{says}") }
+        });
+        let supervisor = Supervisor::new(Strategy::OneForOne)
+            .intensity(1)
+            .child(child);
+        let supervisor = supervisor.start(system).wait_timeout(DEADLINE).unwrap();
+        let end = system.monitor(supervisor.pid());
+        assert!(end.wait_timeout(DEADLINE).is_ok());
+        let told: Vec<String> = told.try_iter().collect();
+        for what in ["started its child", "ended: ", "gives up", "crashed"] {
+            assert!(told.iter().any(|told| told.contains(what)), "no `{what}`");
+        }
+        let longest = told.iter().map(String::len).max();
+        assert!(longest.is_some_and(|longest| longest < 4096), "{longest:?}");
     });
 }

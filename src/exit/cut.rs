@@ -49,7 +49,7 @@ impl Write for Cut<'_> {
 }
 
 /// The longest beginning of `text` that takes at most `bytes` and ends between two characters.
-pub(super) fn head(text: &str, bytes: usize) -> &str {
+pub(crate) fn head(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes {
         return text;
     }

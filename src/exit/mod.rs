@@ -44,6 +44,7 @@ pub use panic::{PanicLocation, PanicReason};
 pub use reason::{ErrorReason, ExitReason};
 pub use term::{Term, TermKind};
 
+pub(crate) use cut::head;
 pub(crate) use hook::{enter_poll, install_panic_hook, take_location};
 pub(crate) use panic::{catch, drop_quietly};
 pub(crate) use quiet::Quiet;

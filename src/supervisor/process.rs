@@ -213,7 +213,7 @@ impl GenServer for SupervisorProcess {
         let now = status::now();
         let children = self.children.list(|wait| self.left_of_wait(wait, now));
         let shown = children.take(MOST_CHILDREN).map(|child| ShownChild {
-            id: Some(status::briefly(&child.id)),
+            id: Some(child.id),
             kind: child.kind,
             pid: None,
             status: child.status,

@@ -11,13 +11,12 @@ use super::backoff::Backoff;
 use super::handle::{ChildCounts, ChildStatus};
 use super::spec::ChildKind;
 use super::strategy::{AutoShutdown, Restarts, Strategy};
+use crate::hooks::Brief;
 use crate::sched::worker::here;
+use crate::sync::Arc;
 
 /// How many children are shown one by one.
 pub(crate) const MOST_CHILDREN: usize = 20;
-
-/// How much of a child's id is shown, in bytes.
-const MOST_OF_AN_ID: usize = 64;
 
 /// A supervisor as it is shown.
 pub(crate) struct Shown<'a> {
@@ -37,7 +36,7 @@ pub(crate) struct Shown<'a> {
 /// One child as it is shown.
 pub(crate) struct ShownChild {
     /// `None`: it is known by its process only.
-    pub(crate) id: Option<String>,
+    pub(crate) id: Option<Arc<str>>,
     pub(crate) kind: ChildKind,
     /// Its process, or its latest, where `status` does not tell.
     pub(crate) pid: Option<crate::Pid>,
@@ -50,21 +49,10 @@ pub(crate) fn now() -> Duration {
     Duration::from_nanos(now.unwrap_or_default())
 }
 
-/// As much of an id as is shown.
-pub(crate) fn briefly(id: &str) -> String {
-    match (0..=MOST_OF_AN_ID)
-        .rev()
-        .find(|at| id.is_char_boundary(*at))
-    {
-        Some(at) if id.len() > MOST_OF_AN_ID => format!("{}...", &id[..at]),
-        _ => id.to_owned(),
-    }
-}
-
 impl fmt::Debug for ShownChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(id) = &self.id {
-            write!(f, "{id:?} ")?;
+            write!(f, "{:?} ", Brief(id))?;
         }
         match self.pid {
             Some(pid) if self.status != ChildStatus::Running(pid) => write!(f, "{pid} ")?,
@@ -143,7 +131,7 @@ mod tests {
         }
         let pid = crate::Pid::local(1, 5, 1);
         let child = |id: Option<&str>, pid, status| ShownChild {
-            id: id.map(str::to_owned),
+            id: id.map(Arc::from),
             kind: ChildKind::Worker,
             pid,
             status,
@@ -183,17 +171,5 @@ mod tests {
         ] {
             assert!(told.contains(what), "{told}");
         }
-    }
-
-    #[test]
-    fn an_id_is_cut_between_characters() {
-        assert_eq!(briefly("short"), "short");
-        let long = format!("{}ü", "a".repeat(MOST_OF_AN_ID - 1));
-        assert_eq!(
-            briefly(&long),
-            format!("{}...", "a".repeat(MOST_OF_AN_ID - 1))
-        );
-        let just = "a".repeat(MOST_OF_AN_ID);
-        assert_eq!(briefly(&just), just);
     }
 }
