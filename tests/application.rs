@@ -1033,3 +1033,75 @@ fn who_sees_to_what_is_left_may_be_killed_too() {
         assert_eq!(all_told(&told), all);
     });
 }
+
+/// A whole program: its supervisor ends as its environment says.
+struct Program;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Course {
+    /// The top of its tree ends with `Normal`.
+    Done,
+    Crashes,
+    DoesNotStart,
+    IsShutDown,
+    /// What it depends on ends first.
+    NeedFails,
+}
+
+impl Application for Program {
+    const NAME: &'static str = "program";
+    type Env = Course;
+
+    async fn start(course: Course, cx: &ProcessContext) -> Result<(Self, Pid), StartError> {
+        if course == Course::DoesNotStart {
+            return Err(StartError::Init(ExitReason::Timeout));
+        }
+        let system = cx.system();
+        let top = cx.spawn_link(move |cx: Inbox<()>| async move {
+            cx.sleep(Duration::from_millis(1)).await;
+            match course {
+                Course::Done => ExitReason::Normal,
+                Course::Crashes => ExitReason::Timeout,
+                Course::IsShutDown => {
+                    drop(system.shutdown());
+                    std::future::pending().await
+                }
+                Course::NeedFails => {
+                    let store = system.whereis("store").expect("what it depends on");
+                    cx.send(store, ExitReason::Timeout);
+                    std::future::pending().await
+                }
+                Course::DoesNotStart => unreachable!(),
+            }
+        })?;
+        Ok((Program, top.pid()))
+    }
+}
+
+#[test]
+fn as_a_whole_program_its_exit_code_says_how_it_ended() {
+    use std::process::ExitCode;
+    let (tell, told) = reports();
+    for (course, code) in [
+        (Course::Done, ExitCode::SUCCESS),
+        (Course::IsShutDown, ExitCode::SUCCESS),
+        (Course::Crashes, ExitCode::FAILURE),
+        (Course::DoesNotStart, ExitCode::FAILURE),
+        (Course::NeedFails, ExitCode::FAILURE),
+    ] {
+        let (done, ended) = reports();
+        let store = ApplicationSpec::new::<App<0>>(Env::new(&tell, Acts::Well));
+        let program = ApplicationSpec::new::<Program>(course).depends_on("store");
+        std::thread::spawn(move || done.send(program.main([store])));
+        let ended = ended.recv_timeout(DEADLINE).expect("it ends");
+        assert_eq!(format!("{ended:?}"), format!("{code:?}"));
+        let told: Vec<String> = told.try_iter().collect();
+        // What it depends on was started before it, and stopped after it; or ended by itself.
+        assert_eq!(told.first().map(String::as_str), Some("start store"));
+        assert!(
+            told.last()
+                .is_some_and(|last| last.starts_with("stop store")),
+            "{told:?}"
+        );
+    }
+}

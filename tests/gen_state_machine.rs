@@ -421,3 +421,55 @@ fn ten_thousand_postponed_events_come_again_in_order() {
         settled(&system);
     }
 }
+
+#[test]
+fn a_machine_that_declares_its_transitions_is_drawn_and_checked_against_them() {
+    use noex::Transitions;
+    let table = Transitions::new()
+        .initial("A")
+        .transition("A", "2", "B")
+        .transition("B", "3", "C")
+        .stops("C", "4");
+    assert_eq!(
+        table.to_mermaid(),
+        "stateDiagram-v2\n    state \"A\" as s0\n    state \"B\" as s1\n    state \"C\" as s2\n    \
+         [*] --> s0\n    s0 --> s1 : 2\n    s1 --> s2 : 3\n    s2 --> [*] : 4\n"
+    );
+    let dot = table.to_dot();
+    assert!(dot.starts_with("digraph machine {"), "{dot}");
+    for edge in [
+        "begin0 -> s0;",
+        "s0 -> s1 [label=\"2\"];",
+        "s2 -> end [label=\"4\"];",
+    ] {
+        assert!(dot.contains(edge), "no `{edge}` in {dot}");
+    }
+    assert_eq!(table.states(), ["A", "B", "C"]);
+    assert_eq!(table.rows().len(), 3);
+    on_all(|system| {
+        let (machine, told) = start(
+            system,
+            plan(|state, event| match (state, event) {
+                (A, N(2)) => Next::state(B),
+                (B, N(3)) => Next::state(C),
+                _ => Next::keep_state(),
+            }),
+        );
+        for n in [1, 2, 3] {
+            machine.cast(N(n)).unwrap();
+        }
+        let end = machine.stop(ExitReason::Normal);
+        assert!(end.wait_timeout(DEADLINE).is_ok());
+        let entered: Vec<String> = told
+            .try_iter()
+            .filter(|told| told.starts_with("enter "))
+            .collect();
+        let changes = entered
+            .iter()
+            .filter_map(|told| told["enter ".len()..].split_once(" -> "));
+        let changes: Vec<_> = changes.filter(|(old, new)| old != new).collect();
+        assert_eq!(changes, [("A", "B"), ("B", "C")]);
+        assert!(changes.iter().all(|(old, new)| table.allows(old, new)));
+        assert!(!table.allows("A", "C"));
+    });
+}

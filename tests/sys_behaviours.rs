@@ -212,6 +212,38 @@ fn the_state_of_a_machine_is_replaced_without_a_transition() {
     });
 }
 
+#[test]
+fn a_machine_moves_to_a_new_version_of_its_data_and_no_event_is_lost() {
+    on_all(|system| {
+        let rules = |state: &State, event| match (state, event) {
+            (A, event @ N(1)) => Next::keep_state().postpone(event),
+            (_, N(9)) => Next::state(B),
+            (_, Event::Ask(n, reply)) => Next::keep_state().reply(reply, n + 1),
+            _ => Next::keep_state(),
+        };
+        let (machine, told) = start(system, plan(rules));
+        machine.cast(N(1)).unwrap();
+        expect(system, &told, &["enter A -> A", "A: Cast 1"]);
+        let sys = machine.sys();
+        wait(sys.suspend());
+        let call = machine.request(|reply| Event::Ask(6, reply));
+        let moved = sys.change_code(|mut old| {
+            old.data_mut().count += 40;
+            Ok(old)
+        });
+        assert_eq!(wait(moved), Ok(()));
+        let refused = sys.change_code(|old| Err((old, ExitReason::Timeout)));
+        assert_eq!(wait(refused), Err(ExitReason::Timeout));
+        assert_eq!(wait(sys.with_state(|machine| machine.data().count)), 40);
+        wait(sys.resume());
+        assert_eq!(wait(call), 7);
+        // What was postponed before is still there.
+        machine.cast(N(9)).unwrap();
+        let all = ["A: Call 6", "A: Cast 9", "enter A -> B", "B: Cast 1"];
+        expect(system, &told, &all);
+    });
+}
+
 // All of them.
 
 #[test]
