@@ -5,6 +5,7 @@ use crate::partition_supervisor::Partition;
 use crate::process::cell::CellRef;
 use crate::process::pid::Pid;
 use crate::sched::timers::{Envelope, Target};
+use crate::supervisor::Supervised;
 use crate::system::Handle;
 
 mod sealed {
@@ -31,7 +32,7 @@ mod sealed {
 pub(crate) use sealed::{Letter, Sealed};
 
 /// Somebody a message of type `M` can be sent to later: a [`ServerRef`], a [`Recipient`], a [`Pid`],
-/// a [`Named`] or [`Supervised`](crate::Supervised) server, or one that has a [`Partition`]: those are looked
+/// a [`Named`] or [`Supervised`] server, or one that has a [`Partition`]: those are looked
 /// up when the timer fires. Sealed.
 pub trait Destination<M>: Sealed<M> {}
 impl<M, D: Sealed<M>> Destination<M> for D {}
@@ -109,66 +110,39 @@ impl<M: Send + 'static> Sealed<M> for Pid {
     }
 }
 
-impl<S, M> Sealed<M> for Named<S>
-where
-    S: GenServer + HandleInfo<M>,
-    M: Send + 'static,
-{
-    fn letter(&self, _: &Handle, message: M) -> Letter {
-        let named = self.clone();
-        let resolve =
-            move || -> Option<CellRef> { named.resolve().map(|server| server.cell().clone()) };
-        // SAFETY: a fresh envelope; what the name resolves to is checked to be an `S`.
-        Letter(unsafe {
-            Envelope::new(
-                Target::Resolve(Box::new(resolve)),
-                info_envelope::<S, M>(message),
-            )
-        })
-    }
+/// What leads to whoever lives when it is used, by its `resolve`.
+macro_rules! whoever {
+    ($($reference:ident)+) => {$(
+        impl<S, M> Sealed<M> for $reference<S>
+        where
+            S: GenServer + HandleInfo<M>,
+            M: Send + 'static,
+        {
+            fn letter(&self, _: &Handle, message: M) -> Letter {
+                let reference = self.clone();
+                let resolve = move || -> Option<CellRef> {
+                    reference.resolve().map(|server| server.cell().clone())
+                };
+                let target = Target::Resolve(Box::new(resolve));
+                // SAFETY: a fresh envelope; `resolve` gives nothing but a reference to an `S`.
+                Letter(unsafe { Envelope::new(target, info_envelope::<S, M>(message)) })
+            }
 
-    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
-        Some(self.resolve()?.recipient())
-    }
+            fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+                Some(self.resolve()?.recipient())
+            }
 
-    fn is_gone(&self, _: &Handle) -> bool {
-        // Nobody may have the name for the length of a restart: the timer goes on.
-        false
-    }
+            fn is_gone(&self, _: &Handle) -> bool {
+                // Nobody may be there for the length of a restart: the timer goes on.
+                false
+            }
 
-    fn pid(&self, _: &Handle) -> Option<Pid> {
-        self.resolve().map(|server| server.pid())
-    }
+            fn pid(&self, _: &Handle) -> Option<Pid> {
+                self.resolve().map(|server| server.pid())
+            }
+        }
+    )+};
 }
 
-impl<S, M> Sealed<M> for Partition<S>
-where
-    S: GenServer + HandleInfo<M>,
-    M: Send + 'static,
-{
-    fn letter(&self, _: &Handle, message: M) -> Letter {
-        let partition = self.clone();
-        let resolve =
-            move || -> Option<CellRef> { partition.resolve().map(|server| server.cell().clone()) };
-        // SAFETY: a fresh envelope; what a partition of `S` resolves to is an `S`.
-        Letter(unsafe {
-            Envelope::new(
-                Target::Resolve(Box::new(resolve)),
-                info_envelope::<S, M>(message),
-            )
-        })
-    }
-
-    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
-        Some(self.resolve()?.recipient())
-    }
-
-    fn is_gone(&self, _: &Handle) -> bool {
-        // Nobody may have the partition for the length of a restart: the timer goes on.
-        false
-    }
-
-    fn pid(&self, _: &Handle) -> Option<Pid> {
-        self.resolve().map(|server| server.pid())
-    }
-}
+// A name and a child's place are looked up by the type of the server as well; a partition is noted as one.
+whoever!(Named Supervised Partition);

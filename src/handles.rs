@@ -1,5 +1,5 @@
 //! The handles of behaviours that are servers inside: what a reference to any of them can do, and a name
-//! of one.
+//! of one; and the requests of a reference that leads to whoever lives when it is used.
 
 /// What a reference has that leads to one process: it is cloned, compared and shown by its pid, it has
 /// that, and knows whether the process lives. The struct is written by hand, as its documentation says
@@ -102,3 +102,66 @@ macro_rules! named {
     };
 }
 pub(crate) use named;
+
+/// The calls of a reference that leads to whoever lives when it is used, by its `resolve`; `$nobody`: when
+/// that is nobody.
+macro_rules! asks_whoever {
+    ($nobody:literal) => {
+        /// As [`ServerRef::call`](crate::ServerRef::call).
+        ///
+        /// # Errors
+        #[doc = concat!("As there; [`CallError::NoProc`](crate::CallError::NoProc): ", $nobody, ".")]
+        pub fn call<M: Send + 'static>(&self, message: M) -> $crate::Call<S::Reply>
+        where
+            S: $crate::HandleRequest<M>,
+        {
+            self.call_with(message, Some($crate::process::call::DEFAULT_TIMEOUT))
+        }
+
+        /// As [`ServerRef::call_with`](crate::ServerRef::call_with).
+        ///
+        /// # Errors
+        /// As for [`call`](Self::call).
+        pub fn call_with<M: Send + 'static>(
+            &self,
+            message: M,
+            timeout: impl Into<Option<::std::time::Duration>>,
+        ) -> $crate::Call<S::Reply>
+        where
+            S: $crate::HandleRequest<M>,
+        {
+            $crate::gen_server::call_whoever(self.resolve(), message, timeout)
+        }
+    };
+}
+pub(crate) use asks_whoever;
+
+/// What such a reference sends, in its field `system`; `$unsent`: what becomes of it with nobody there.
+macro_rules! tells_whoever {
+    ($unsent:literal) => {
+        /// As [`ServerRef::cast`](crate::ServerRef::cast). With nobody there the message is dropped and
+        /// counted as undelivered.
+        ///
+        /// # Errors
+        /// As there.
+        pub fn cast<M: Send + 'static>(&self, message: M) -> Result<(), $crate::SendError<M>>
+        where
+            S: $crate::HandleCast<M>,
+        {
+            $crate::gen_server::cast_whoever(&self.system, self.resolve(), message)
+        }
+
+        /// As [`ServerRef::send`](crate::ServerRef::send).
+        #[doc = $unsent]
+        ///
+        /// # Errors
+        /// As for [`cast`](Self::cast).
+        pub fn send<M: Send + 'static>(&self, message: M) -> Result<(), $crate::SendError<M>>
+        where
+            S: $crate::HandleInfo<M>,
+        {
+            $crate::gen_server::send_whoever(&self.system, self.resolve(), message)
+        }
+    };
+}
+pub(crate) use tells_whoever;

@@ -11,7 +11,7 @@ use machine::{A, B, Event, MS, N, Plan, Probe, cast, expect, expect_last, plan, 
 use noex::prelude::*;
 use noex::{
     CallError, Down, Enter, Exit, GenStateMachine, Inbox, Initial, Machine, MachineContext, Next,
-    ReplyTo,
+    PartitionSupervisor, ReplyTo, Template,
 };
 use support::{DEADLINE, gate, next, on_all, quiet, reports, settled, until};
 
@@ -285,6 +285,39 @@ fn a_supervisor_restarts_a_machine_in_its_first_state_and_the_name_leads_to_it()
         assert_eq!(stopped, Ok(()));
         let call = machine.request(|reply| Event::Ask(0, reply));
         assert_eq!(call.wait(), Err(CallError::NoProc));
+    });
+}
+
+#[test]
+fn a_machine_is_called_by_its_place_in_a_tree_and_by_the_partition_it_has() {
+    on_all(|system| {
+        let (tell, _told) = reports();
+        let plan = plan(|_, event| match event {
+            Event::Ask(n, reply) => Next::keep_state().reply(reply, n + 1),
+            _ => Next::keep_state(),
+        });
+        let args = (plan, tell);
+        let child = ChildSpec::server::<Machine<Probe>>("machine", args.clone());
+        let supervisor = Supervisor::new(Strategy::OneForOne)
+            .child(child)
+            .start(system);
+        let supervisor = supervisor.wait_timeout(DEADLINE).expect("started");
+        let child = supervisor.supervised::<Machine<Probe>>("machine");
+        let child = child.wait_timeout(DEADLINE).expect("a machine");
+        let call = child.request(|reply| Event::Ask(1, reply));
+        assert_eq!(call.wait_timeout(DEADLINE), Ok(2));
+        let gone = supervisor.terminate_child("machine").wait_timeout(DEADLINE);
+        assert_eq!(gone, Ok(()));
+        let call = child.request_with(|reply| Event::Ask(1, reply), DEADLINE);
+        assert_eq!(call.wait(), Err(CallError::NoProc));
+
+        let machines = Template::server_with::<Machine<Probe>, _>(move |_: usize| args.clone());
+        let machines = PartitionSupervisor::new(machines)
+            .partitions(2)
+            .start(system);
+        let machines = machines.wait_timeout(DEADLINE).expect("started");
+        let call = machines.server(&7).request(|reply| Event::Ask(7, reply));
+        assert_eq!(call.wait_timeout(DEADLINE), Ok(8));
     });
 }
 

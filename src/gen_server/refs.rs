@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{GenServer, HandleCast, HandleInfo, HandleRequest, cast_envelope, info_envelope};
 use crate::error::{CallError, CallPath, SendError};
 use crate::exit::ExitReason;
+use crate::handles::{asks_whoever, tells_whoever};
 use crate::process::ask::{Answer, Ask, Pending};
 use crate::process::bounded::Overflow;
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
@@ -486,54 +487,10 @@ impl<S: GenServer> Named<S> {
             .server_ref(self.name.whereis(self.system.core())?)
     }
 
-    /// As [`ServerRef::call`].
-    ///
-    /// # Errors
-    /// As there; [`CallError::NoProc`]: nobody has the name.
-    pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
-    where
-        S: HandleRequest<M>,
-    {
-        self.call_with(message, Some(DEFAULT_TIMEOUT))
-    }
-
-    /// As [`ServerRef::call_with`].
-    ///
-    /// # Errors
-    /// As for [`call`](Self::call).
-    pub fn call_with<M: Send + 'static>(
-        &self,
-        message: M,
-        timeout: impl Into<Option<Duration>>,
-    ) -> Call<S::Reply>
-    where
-        S: HandleRequest<M>,
-    {
-        call_whoever(self.resolve(), message, timeout)
-    }
-
-    /// As [`ServerRef::cast`]. With nobody there the message is dropped and counted as undelivered.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn cast<M: Send + 'static>(&self, message: M) -> Result<(), SendError<M>>
-    where
-        S: HandleCast<M>,
-    {
-        cast_whoever(&self.system, self.resolve(), message)
-    }
-
-    /// As [`ServerRef::send`]. With nobody there it is dropped and counted (OTP's `Name ! Message`
-    /// raises `badarg`).
-    ///
-    /// # Errors
-    /// As for [`cast`](Self::cast).
-    pub fn send<M: Send + 'static>(&self, message: M) -> Result<(), SendError<M>>
-    where
-        S: HandleInfo<M>,
-    {
-        send_whoever(&self.system, self.resolve(), message)
-    }
+    asks_whoever!("nobody has the name");
+    tells_whoever!(
+        "With nobody there it is dropped and counted (OTP's `Name ! Message` raises `badarg`)."
+    );
 }
 
 /// Calls the server that a reference leads to just now, if it leads to one.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::machine::Machine;
 use super::{EventType, GenStateMachine};
 use crate::gen_server::{Context, HandleRequest, Named, ReplyTo, ServerRef};
+use crate::partition_supervisor::Partition;
 use crate::process::call::Call;
+use crate::supervisor::Supervised;
 
 /// An event that wants an answer of type `R`, before it has the [`ReplyTo`].
 pub struct Asking<M, R, F> {
@@ -82,28 +84,43 @@ impl<M: GenStateMachine> ServerRef<Machine<M>> {
     }
 }
 
-impl<M: GenStateMachine> Named<Machine<M>> {
-    /// As [`ServerRef::request`].
-    ///
-    /// # Errors
-    /// As there; [`CallError::NoProc`](crate::CallError::NoProc): nobody has the name.
-    pub fn request<R, F>(&self, make: F) -> Call<R>
-    where
-        R: Send + 'static,
-        F: FnOnce(ReplyTo<R>) -> M::Event + Send + 'static,
-    {
-        self.request_with(make, None)
-    }
+/// The same of a reference that leads to whoever lives when it is used.
+macro_rules! requests {
+    ($($reference:ident: $nobody:literal)+) => {$(
+        impl<M: GenStateMachine> $reference<Machine<M>> {
+            /// As [`ServerRef::request`].
+            ///
+            /// # Errors
+            #[doc = concat!("As there; [`CallError::NoProc`](crate::CallError::NoProc): ", $nobody, ".")]
+            pub fn request<R, F>(&self, make: F) -> Call<R>
+            where
+                R: Send + 'static,
+                F: FnOnce(ReplyTo<R>) -> M::Event + Send + 'static,
+            {
+                self.request_with(make, None)
+            }
 
-    /// As [`ServerRef::request_with`].
-    ///
-    /// # Errors
-    /// As for [`request`](Self::request), and [`CallError::Timeout`](crate::CallError::Timeout).
-    pub fn request_with<R, F>(&self, make: F, timeout: impl Into<Option<Duration>>) -> Call<R>
-    where
-        R: Send + 'static,
-        F: FnOnce(ReplyTo<R>) -> M::Event + Send + 'static,
-    {
-        self.call_with(asking(make), timeout)
-    }
+            /// As [`ServerRef::request_with`].
+            ///
+            /// # Errors
+            /// As for [`request`](Self::request), and [`CallError::Timeout`](crate::CallError::Timeout).
+            pub fn request_with<R, F>(
+                &self,
+                make: F,
+                timeout: impl Into<Option<Duration>>,
+            ) -> Call<R>
+            where
+                R: Send + 'static,
+                F: FnOnce(ReplyTo<R>) -> M::Event + Send + 'static,
+            {
+                self.call_with(asking(make), timeout)
+            }
+        }
+    )+};
+}
+
+requests! {
+    Named: "nobody has the name"
+    Supervised: "no incarnation runs"
+    Partition: "no live machine has the partition just now"
 }

@@ -1,15 +1,12 @@
 //! A server by the partition it has.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::route::Route;
 use super::table::Partitions;
 use crate::error::SendError;
-use crate::gen_server::{
-    GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, call_whoever,
-};
-use crate::process::call::{Call, DEFAULT_TIMEOUT};
+use crate::gen_server::{GenServer, HandleCast, HandleInfo, ServerRef};
+use crate::handles::asks_whoever;
 
 /// The server that has a partition: each send looks up which one lives then. As
 /// [`Named`](crate::Named), by key instead of name; made by [`Partitions::server`].
@@ -59,31 +56,7 @@ impl<S: GenServer> Partition<S> {
             .map(|latest| ServerRef::clone(&latest.1))
     }
 
-    /// As [`ServerRef::call`].
-    ///
-    /// # Errors
-    /// As there; [`CallError::NoProc`](crate::CallError::NoProc): no live server has the partition just now.
-    pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
-    where
-        S: HandleRequest<M>,
-    {
-        self.call_with(message, Some(DEFAULT_TIMEOUT))
-    }
-
-    /// As [`ServerRef::call_with`].
-    ///
-    /// # Errors
-    /// As for [`call`](Self::call).
-    pub fn call_with<M: Send + 'static>(
-        &self,
-        message: M,
-        timeout: impl Into<Option<Duration>>,
-    ) -> Call<S::Reply>
-    where
-        S: HandleRequest<M>,
-    {
-        call_whoever(self.resolve(), message, timeout)
-    }
+    asks_whoever!("no live server has the partition just now");
 
     /// As [`ServerRef::cast`]. While no server has the partition the message is dropped, and counted as
     /// undelivered (unless the supervisor has never been started: there is no system to count it).

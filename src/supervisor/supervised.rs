@@ -10,18 +10,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use super::spec::ChildSpec;
-use crate::destination::{Letter, Sealed};
-use crate::error::SendError;
-use crate::gen_server::{
-    GenServer, HandleCast, HandleInfo, HandleRequest, Recipient, ServerRef, call_whoever,
-    cast_whoever, info_envelope, send_whoever,
-};
-use crate::process::call::{Call, DEFAULT_TIMEOUT};
+use crate::gen_server::{GenServer, ServerRef};
+use crate::handles::{asks_whoever, tells_whoever};
 use crate::process::pid::Pid;
-use crate::sched::timers::{Envelope, Target};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Release},
@@ -200,82 +193,6 @@ impl<S: GenServer> Supervised<S> {
         self.system.server_ref(self.place.pid(&self.system)?)
     }
 
-    /// As [`ServerRef::call`].
-    ///
-    /// # Errors
-    /// As there; [`CallError::NoProc`](crate::CallError::NoProc): no incarnation runs.
-    pub fn call<M: Send + 'static>(&self, message: M) -> Call<S::Reply>
-    where
-        S: HandleRequest<M>,
-    {
-        self.call_with(message, Some(DEFAULT_TIMEOUT))
-    }
-
-    /// As [`ServerRef::call_with`].
-    ///
-    /// # Errors
-    /// As for [`call`](Self::call).
-    pub fn call_with<M: Send + 'static>(
-        &self,
-        message: M,
-        timeout: impl Into<Option<Duration>>,
-    ) -> Call<S::Reply>
-    where
-        S: HandleRequest<M>,
-    {
-        call_whoever(self.resolve(), message, timeout)
-    }
-
-    /// As [`ServerRef::cast`]. With nobody there the message is dropped and counted as undelivered.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn cast<M: Send + 'static>(&self, message: M) -> Result<(), SendError<M>>
-    where
-        S: HandleCast<M>,
-    {
-        cast_whoever(&self.system, self.resolve(), message)
-    }
-
-    /// As [`ServerRef::send`].
-    ///
-    /// # Errors
-    /// As for [`cast`](Self::cast).
-    pub fn send<M: Send + 'static>(&self, message: M) -> Result<(), SendError<M>>
-    where
-        S: HandleInfo<M>,
-    {
-        send_whoever(&self.system, self.resolve(), message)
-    }
-}
-
-impl<S, M> Sealed<M> for Supervised<S>
-where
-    S: GenServer + HandleInfo<M>,
-    M: Send + 'static,
-{
-    fn letter(&self, _: &Handle, message: M) -> Letter {
-        let child = self.clone();
-        let resolve = move || child.resolve().map(|server| server.cell().clone());
-        // SAFETY: a fresh envelope; what the reference resolves to is checked to be an `S`.
-        Letter(unsafe {
-            Envelope::new(
-                Target::Resolve(Box::new(resolve)),
-                info_envelope::<S, M>(message),
-            )
-        })
-    }
-
-    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
-        Some(self.resolve()?.recipient())
-    }
-
-    fn is_gone(&self, _: &Handle) -> bool {
-        // Nobody may run for the length of a restart: the timer goes on.
-        false
-    }
-
-    fn pid(&self, _: &Handle) -> Option<Pid> {
-        self.resolve().map(|server| server.pid())
-    }
+    asks_whoever!("no incarnation runs");
+    tells_whoever!("");
 }
