@@ -195,6 +195,10 @@ struct Readme;
 struct WhyGuide;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/guide/gen_server.md")]
+struct GenServerGuide;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/guide/supervisor.md")]
 struct SupervisorGuide;
 

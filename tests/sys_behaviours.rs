@@ -213,6 +213,7 @@ fn the_state_of_a_machine_is_replaced_without_a_transition() {
 }
 
 #[test]
+#[allow(clippy::result_large_err)] // it is not an error that is passed on
 fn a_machine_moves_to_a_new_version_of_its_data_and_no_event_is_lost() {
     on_all(|system| {
         let rules = |state: &State, event| match (state, event) {
