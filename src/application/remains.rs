@@ -11,7 +11,7 @@
 //!     └────────────────────── wait for each, kill it when its time is over ◀──┘
 //! ```
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::exit::ExitReason;
@@ -30,8 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// known elsewhere.
 pub(super) async fn end(cx: &ProcessContext, master: Pid, timeout: Option<Duration>) {
     let system = cx.system();
-    let since = system.now();
-    let mut told = HashSet::new();
+    let mut told = HashMap::new();
     loop {
         // First of all: nearly always this is all that is needed.
         cx.sleep(PAUSE).await;
@@ -49,14 +48,17 @@ pub(super) async fn end(cx: &ProcessContext, master: Pid, timeout: Option<Durati
             }
         }
         for (orphan, _) in &orphans {
-            if told.insert(*orphan) {
+            told.entry(*orphan).or_insert_with(|| {
                 cx.exit_child(*orphan, ExitReason::Shutdown(None));
-            }
+                system.now()
+            });
         }
         // One that has for ever comes last.
         orphans.sort_by_key(|(_, patience)| patience.unwrap_or(Duration::MAX));
         for (orphan, patience) in orphans {
-            let spent = system.now().saturating_sub(since);
+            let now = system.now();
+            let since = told.get(&orphan).copied().unwrap_or(now);
+            let spent = now.saturating_sub(since);
             let left = patience.map(|patience| patience.saturating_sub(spent));
             let gone = monitor_outside(cx.core(), orphan, left);
             if gone.await.is_err() {
@@ -71,7 +73,7 @@ fn is_orphan(info: &ProcessInfo, master: Pid, is_alive: impl Fn(Pid) -> bool) ->
     info.ancestors.contains(&master) && !info.parent.is_some_and(is_alive)
 }
 
-/// How long it may take, from the master's end on.
+/// How long it may take, from when it is told on.
 fn patience(info: &ProcessInfo, master: Pid, timeout: Option<Duration>) -> Option<Duration> {
     match info.parent == Some(master) {
         true => timeout,
