@@ -8,6 +8,7 @@ use crate::sched::timers::{Envelope, Target};
 use crate::system::Handle;
 
 mod sealed {
+    use crate::process::pid::Pid;
     use crate::sched::timers::Envelope;
     use crate::system::Handle;
 
@@ -20,6 +21,8 @@ mod sealed {
         fn letter(&self, system: &Handle, message: M) -> Letter;
         /// Whether nothing will ever reach it again.
         fn is_gone(&self, system: &Handle) -> bool;
+        /// Who it leads to now.
+        fn pid(&self, system: &Handle) -> Option<Pid>;
     }
 }
 pub(crate) use sealed::{Letter, Sealed};
@@ -48,6 +51,10 @@ where
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
     }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(Self::pid(self))
+    }
 }
 
 impl<M: Send + 'static> Sealed<M> for Recipient<M> {
@@ -59,6 +66,10 @@ impl<M: Send + 'static> Sealed<M> for Recipient<M> {
 
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(Self::pid(self))
     }
 }
 
@@ -74,6 +85,10 @@ impl<M: Send + 'static> Sealed<M> for Pid {
 
     fn is_gone(&self, system: &Handle) -> bool {
         !system.is_alive(*self)
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        Some(*self)
     }
 }
 
@@ -99,6 +114,10 @@ where
         // Nobody may have the name for the length of a restart: the timer goes on.
         false
     }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
+    }
 }
 
 impl<S, M> Sealed<M> for Partition<S>
@@ -122,5 +141,9 @@ where
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may have the partition for the length of a restart: the timer goes on.
         false
+    }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
     }
 }

@@ -61,6 +61,8 @@ mod destination;
 mod dynamic_supervisor;
 #[cfg(not(all(test, loom)))]
 mod error;
+#[cfg(not(all(test, loom)))]
+pub mod ets;
 #[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod exit;
 #[cfg(not(all(test, loom)))]
@@ -69,6 +71,9 @@ pub mod gen_event;
 mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
+#[cfg(not(all(test, loom)))]
+#[cfg_attr(not(test), allow(dead_code))]
+mod hash;
 #[cfg(not(all(test, loom)))]
 mod hooks;
 #[cfg(not(all(test, loom)))]
@@ -115,6 +120,7 @@ mod exports {
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
+    pub use crate::ets::{Table, TableError};
     pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
     pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{

@@ -103,6 +103,8 @@ pub(crate) struct Cell {
     pub(crate) fixed: Fixed,
     /// A signal came: checked before each message, in a line that senders of messages do not write.
     pub(crate) urgent: AtomicBool,
+    /// It has, or had, [`super::belongings`].
+    pub(crate) owns: AtomicBool,
     exit: UnsafeCell<ExitReason>,
     own: UnsafeCell<Own>,
 }
@@ -235,6 +237,7 @@ impl Cell {
                 bounded,
                 fixed,
                 urgent: AtomicBool::new(false),
+                owns: AtomicBool::new(false),
                 exit: UnsafeCell::new(ExitReason::Normal),
                 own: UnsafeCell::new(Own {
                     trap_exit: false,

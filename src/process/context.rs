@@ -517,6 +517,7 @@ fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Call<R> {
     let (answer, pending) = question::<R>();
+    let process = super::caller::caller();
     let run = move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         answer
@@ -527,6 +528,7 @@ fn blocking<R: Send + 'static>(
             core,
             Box::new(move || {
                 let _poll = crate::exit::enter_poll();
+                let _behalf = super::caller::on_behalf_of(process);
                 run();
             }),
         );

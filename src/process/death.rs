@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //! Death is in this order: the reason is published and the mailbox closed; the pid names nothing; the
-//! waiting handler's future, then the state are dropped; held replies are sent; links and monitors are
-//! told; what lay in the mailbox is dropped, which answers its callers, or, if it can go to another
+//! waiting handler's future, then the state are dropped; what others can see of what it owned goes, or goes
+//! to its heir; held replies are sent; links and monitors are told; what lay in the mailbox is dropped, which answers its callers, or, if it can go to another
 //! process and that is wanted, left to its [`super::estate`].
 //!
 //! "As for a turn" below: the caller is the one running turn of the process, which is alive, or dead and
@@ -25,6 +25,7 @@ use crate::hooks::Event;
 use crate::sched::core::Core;
 use crate::sched::stats::Count;
 use crate::sched::worker::Worker;
+use crate::sync::atomic::Ordering::Relaxed;
 
 /// Tells of a process that is about to end by a failure of its own.
 ///
@@ -83,6 +84,7 @@ pub(super) unsafe fn finish(worker: &Worker, this: NonNull<Cell>, reason: ExitRe
     }
     // SAFETY: no handler lives any more, and the body is dropped once.
     ending(core, pid, || unsafe { (cell.vtable.drop_body)(this) });
+    settle(cell);
 
     core.count(Count::Exited, 1);
     core.record(|| format!("exit    {pid} {reason}"));
@@ -201,6 +203,17 @@ pub(crate) unsafe fn kill(worker: &Worker, this: NonNull<Cell>) {
     }
     worker.flush_counts();
     worker.set_current(None);
+}
+
+/// Tells what belonged to the process that it is dead.
+fn settle(cell: &Cell) {
+    // Relaxed: see `belongings`, invariant 2.
+    if cell.owns.load(Relaxed) {
+        let (core, pid) = (&cell.core, cell.pid());
+        for thing in core.belongings.settle(pid) {
+            ending(core, pid, || thing.bereave(pid));
+        }
+    }
 }
 
 /// Tells links and monitors of the death, and the monitored that nobody listens any more.
@@ -322,6 +335,7 @@ pub(crate) unsafe fn abandon(core: &Core, cell: &CellRef) {
         unread.append(&mut cell.own().inbox);
         let taken = cell.die(ExitReason::NoProc);
         (cell.vtable.drop_body)(cell.as_ptr());
+        settle(cell);
         // Whoever found the pid in the table may have written already.
         taken.stack().turn(&mut unread, usize::MAX);
         let mut next = || unread.pop_front().or_else(|| cell.bounded.as_ref()?.pop());
@@ -363,6 +377,7 @@ pub(crate) fn refuse(core: &Core, dead: Pid, signal: Signal) {
         | Signal::Demonitor { .. }
         | Signal::StopNow { .. }
         | Signal::Info { .. }
+        | Signal::Endowed
         | Signal::Bell => {}
     }
 }

@@ -3,9 +3,13 @@
 #[cfg(not(all(test, loom)))]
 pub(crate) mod ask;
 #[cfg(not(all(test, loom)))]
+pub(crate) mod belongings;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod bounded;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod call;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod caller;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod cell;
 #[cfg(not(all(test, loom)))]

@@ -56,6 +56,8 @@ pub(crate) enum Signal {
     Info {
         answer: Answer<super::info::ProcessInfo>,
     },
+    /// It was given something: see [`super::belongings`].
+    Endowed,
     /// Rings for signals that lie in a bounded mailbox.
     Bell,
 }

@@ -369,6 +369,8 @@ unsafe fn act(worker: &Worker, cell: &Cell, node: *mut Node) -> Acted {
             let described = unsafe { info::describe(cell) };
             answer.send(Ok(described));
         }
+        // That it arrived is all.
+        Signal::Endowed => {}
         Signal::Bell => {
             // SAFETY: as the caller promises.
             return match unsafe { answer_bell(worker, cell) } {

@@ -129,6 +129,7 @@ pub(crate) struct Core {
     /// Signalled, under the lock of `roots`, when a scheduler thread ends.
     pub(crate) ended: Condvar,
     pub(crate) names: crate::registry::names::Names,
+    pub(crate) belongings: crate::process::belongings::Belongings,
     pub(crate) attached: super::attached::Attached,
     pub(crate) log: Option<super::log::Log>,
     outside: Counters,
@@ -170,6 +171,7 @@ impl Core {
             roots: Mutex::new(Roots::default()),
             ended: Condvar::new(),
             names: Default::default(),
+            belongings: Default::default(),
             attached: super::attached::Attached::default(),
             log: parts.settings.record.then(Default::default),
             settings: parts.settings,

@@ -74,7 +74,23 @@ impl Envelope {
         Envelope { to, node }
     }
 
-    fn send(self, core: &Core) {
+    /// Whom it goes to; a name is looked up now, once and for all.
+    pub(crate) fn address(&mut self) -> Option<CellRef> {
+        if let Target::Resolve(resolve) = &self.to {
+            let found = resolve();
+            self.to = match found {
+                Some(cell) => Target::Cell(cell),
+                None => Target::Resolve(Box::new(|| None)),
+            };
+        }
+        match &self.to {
+            Target::Cell(cell) => Some(cell.clone()),
+            Target::Resolve(_) => None,
+        }
+    }
+
+    /// Delivers it, however full a bounded mailbox is.
+    pub(crate) fn send(self, core: &Core) {
         let node = self.node;
         // The node is handed on below; `Drop` must not discard it.
         let this = std::mem::ManuallyDrop::new(self);

@@ -270,4 +270,8 @@ where
         // Nobody may run for the length of a restart: the timer goes on.
         false
     }
+
+    fn pid(&self, _: &Handle) -> Option<Pid> {
+        self.resolve().map(|server| server.pid())
+    }
 }

@@ -160,6 +160,7 @@ async fn stop_all(
     }
     let core = handle.core();
     halt(core);
+    crate::ets::tables::close(core);
     core.timers.close();
     answer.send(Ok(if stuck.is_empty() {
         Ok(())

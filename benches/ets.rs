@@ -1,0 +1,452 @@
+//! The stores of tables beside the concurrent maps that could be used in their place, and beside the bare
+//! locked maps of std. Guarded: `ets_read` and `ets_write` at least 0.8 of the better of scc and dashmap,
+//! and `ets_mixed`, nine reads to one write in an ordered set, above all others.
+//!
+//! ```text
+//! cargo bench --bench ets -- [WORKLOAD ...] [--reps N] [--threads N]
+//! ```
+//!
+//! prints one line for each: `name<TAB>workload<TAB>n<TAB>median seconds<TAB>ops/s<TAB>extra`. Each
+//! repetition is a process of its own, warmed up, and those of all are interleaved. `ratio` in the last
+//! field is noex's speed by that of the other. Sizes and meaning are those of `../shared/peers`.
+
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
+
+#[path = "../src/hash.rs"]
+mod hash;
+#[path = "../src/ets/store/mod.rs"]
+mod store;
+#[path = "../src/sync.rs"]
+mod sync;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hint::black_box;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Barrier;
+use std::time::Instant;
+
+use store::{Find, HashStore, NEVER, Nested, One, OrderedStore, Store, Terms};
+
+/// How many keys there are.
+const KEYS: u64 = 100_000;
+
+/// How many entries a range has.
+const RANGE: u64 = 100;
+
+struct Open;
+
+#[derive(Debug)]
+struct Refused;
+
+impl From<Nested> for Refused {
+    fn from(_: Nested) -> Self {
+        Refused
+    }
+}
+
+impl Terms for Open {
+    type Refusal = Refused;
+    fn admit(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
+/// What is measured: a map of u64 to u64.
+trait Map: Sync {
+    fn new() -> Self;
+    fn get(&self, key: u64) -> Option<u64>;
+    fn set(&self, key: u64, value: u64);
+    fn unset(&self, _key: u64) {
+        unimplemented!()
+    }
+    /// The sum over [`RANGE`] entries from a key on.
+    fn sum(&self, _from: u64) -> u64 {
+        unimplemented!()
+    }
+}
+
+impl Map for HashStore<u64, One<u64>> {
+    fn new() -> Self {
+        Store::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        let value = self.read(&Open, &key, |entry| entry.map(|entry| entry.content.0));
+        value.expect("not nested")
+    }
+    fn set(&self, key: u64, value: u64) {
+        let old = self.enter(&Open, key, |place| place.insert(One(value), NEVER));
+        black_box(old.expect("not nested"));
+    }
+}
+
+impl Map for OrderedStore<u64, One<u64>> {
+    fn new() -> Self {
+        Store::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        let value = self.read(&Open, &key, |entry| entry.map(|entry| entry.content.0));
+        value.expect("not nested")
+    }
+    fn set(&self, key: u64, value: u64) {
+        let old = self.enter(&Open, key, |place| place.insert(One(value), NEVER));
+        black_box(old.expect("not nested"));
+    }
+    fn unset(&self, key: u64) {
+        use store::Spot;
+        let old = self.write(&Open, &key, |spot| spot.remove());
+        black_box(old.expect("not nested"));
+    }
+    fn sum(&self, from: u64) -> u64 {
+        let (mut sum, mut count) = (0, 0);
+        let range = (Bound::Included(&from), Bound::Unbounded);
+        let broke = self.range(&Open, range, |entry| {
+            sum += entry.content.0;
+            count += 1;
+            match count {
+                RANGE => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        let _broke = broke.expect("not nested");
+        sum
+    }
+}
+
+impl Map for dashmap::DashMap<u64, u64> {
+    fn new() -> Self {
+        Self::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.get(&key).map(|value| *value)
+    }
+    fn set(&self, key: u64, value: u64) {
+        black_box(self.insert(key, value));
+    }
+}
+
+impl Map for scc::HashMap<u64, u64> {
+    fn new() -> Self {
+        Self::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.read_sync(&key, |_, value| *value)
+    }
+    fn set(&self, key: u64, value: u64) {
+        black_box(self.upsert_sync(key, value));
+    }
+}
+
+impl Map for papaya::HashMap<u64, u64> {
+    fn new() -> Self {
+        Self::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.pin().get(&key).copied()
+    }
+    fn set(&self, key: u64, value: u64) {
+        black_box(self.pin().insert(key, value).copied());
+    }
+}
+
+impl Map for parking_lot::RwLock<HashMap<u64, u64>> {
+    fn new() -> Self {
+        Self::default()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.read().get(&key).copied()
+    }
+    fn set(&self, key: u64, value: u64) {
+        black_box(self.write().insert(key, value));
+    }
+}
+
+impl Map for parking_lot::RwLock<BTreeMap<u64, u64>> {
+    fn new() -> Self {
+        Self::default()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.read().get(&key).copied()
+    }
+    fn set(&self, key: u64, value: u64) {
+        black_box(self.write().insert(key, value));
+    }
+    fn unset(&self, key: u64) {
+        black_box(self.write().remove(&key));
+    }
+    fn sum(&self, from: u64) -> u64 {
+        let map = self.read();
+        let entries = map.range(from..).take(RANGE as usize);
+        entries.map(|(_, value)| value).sum()
+    }
+}
+
+impl Map for crossbeam_skiplist::SkipMap<u64, u64> {
+    fn new() -> Self {
+        Self::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.get(&key).map(|entry| *entry.value())
+    }
+    fn set(&self, key: u64, value: u64) {
+        black_box(*self.insert(key, value).value());
+    }
+    fn unset(&self, key: u64) {
+        black_box(self.remove(&key).map(|entry| *entry.value()));
+    }
+    fn sum(&self, from: u64) -> u64 {
+        let entries = self.range(from..).take(RANGE as usize);
+        entries.map(|entry| *entry.value()).sum()
+    }
+}
+
+impl Map for scc::TreeIndex<u64, u64> {
+    fn new() -> Self {
+        Self::new()
+    }
+    fn get(&self, key: u64) -> Option<u64> {
+        self.peek_with(&key, |_, value| *value)
+    }
+    /// It has no way to replace a value at once.
+    fn set(&self, key: u64, value: u64) {
+        black_box(self.remove_sync(&key));
+        let _exists = self.insert_sync(key, value);
+    }
+    fn unset(&self, key: u64) {
+        black_box(self.remove_sync(&key));
+    }
+    fn sum(&self, from: u64) -> u64 {
+        let guard = scc::Guard::new();
+        let entries = self.range(from.., &guard).take(RANGE as usize);
+        entries.map(|(_, value)| value).sum()
+    }
+}
+
+/// The next key: all come, one time each, before one comes again.
+#[inline(always)]
+fn step(key: u64, keys: u64) -> u64 {
+    let key = key + 7919;
+    if key >= keys { key % keys } else { key }
+}
+
+fn on_threads(threads: u64, work: impl Fn(u64) + Sync) -> f64 {
+    let barrier = Barrier::new(threads as usize + 1);
+    let mut start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (work, barrier) = (&work, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                work(thread);
+            });
+        }
+        start = Instant::now();
+        barrier.wait();
+    });
+    start.elapsed().as_secs_f64()
+}
+
+/// Calls `op` with `n` keys in all, and a count.
+fn walk(threads: u64, n: u64, op: impl Fn(u64, u64) + Sync) -> f64 {
+    on_threads(threads, |thread| {
+        let mut key = thread * KEYS / threads;
+        for count in 0..n / threads {
+            key = step(key, KEYS);
+            op(key, count);
+        }
+    })
+}
+
+fn read<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+    walk(threads, n, |key, _| assert_eq!(map.get(key), Some(key)))
+}
+
+fn write<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+    walk(threads, n, |key, _| map.set(key, key))
+}
+
+fn mixed<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+    walk(threads, n, |key, count| match count % 10 {
+        0 => map.set(key, key),
+        _ => assert_eq!(map.get(key), Some(key)),
+    })
+}
+
+/// Each write takes out an entry or puts it back, so leaves change in size.
+fn churn<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+    walk(threads, n, |key, count| match count % 20 {
+        0 => map.set(key, key),
+        10 => map.unset(key),
+        _ => {
+            black_box(map.get(key));
+        }
+    })
+}
+
+fn range<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+    walk(threads, n / RANGE, |key, _| {
+        black_box(map.sum(key % (KEYS - RANGE)));
+    })
+}
+
+/// Fills an empty one.
+fn fill<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+    on_threads(threads, |thread| {
+        let mut key = thread * n / threads;
+        for _ in 0..n / threads {
+            key = step(key, n);
+            map.set(key, key);
+        }
+    })
+}
+
+type Run = fn(u64, bool) -> f64;
+
+/// One of the maps under one of the loads.
+fn run<M: Map>(load: fn(&M, u64, u64) -> f64, n: u64, threads: u64) -> f64 {
+    let map = M::new();
+    (0..KEYS).for_each(|key| map.set(key, key));
+    load(&map, threads, n / 10);
+    load(&map, threads, n)
+}
+
+fn run_empty<M: Map>(load: fn(&M, u64, u64) -> f64, n: u64, threads: u64) -> f64 {
+    load(&M::new(), threads, n);
+    load(&M::new(), threads, n)
+}
+
+type Hashed = HashStore<u64, One<u64>>;
+type Ordered = OrderedStore<u64, One<u64>>;
+type Dash = dashmap::DashMap<u64, u64>;
+type Scc = scc::HashMap<u64, u64>;
+type Papaya = papaya::HashMap<u64, u64>;
+type LockedHash = parking_lot::RwLock<HashMap<u64, u64>>;
+type LockedTree = parking_lot::RwLock<BTreeMap<u64, u64>>;
+type Skip = crossbeam_skiplist::SkipMap<u64, u64>;
+type Tree = scc::TreeIndex<u64, u64>;
+
+struct Workload {
+    name: &'static str,
+    n: u64,
+    runs: Vec<(&'static str, Box<dyn Fn(u64) -> f64>)>,
+}
+
+macro_rules! workload {
+    ($name:literal, $n:expr, $run:ident, $load:ident, $($map:literal: $type:ty),*) => {
+        Workload {
+            name: $name,
+            n: $n,
+            runs: vec![$(($map, Box::new(|threads| $run::<$type>($load, $n, threads)))),*],
+        }
+    };
+}
+
+fn workloads() -> Vec<Workload> {
+    macro_rules! hashed {
+        ($name:literal, $n:expr, $run:ident, $load:ident) => {
+            workload!($name, $n, $run, $load, "noex": Hashed, "dashmap": Dash, "scc": Scc,
+                "papaya": Papaya, "RwLock<HashMap>": LockedHash)
+        };
+    }
+    macro_rules! ordered {
+        ($name:literal, $n:expr, $run:ident, $load:ident) => {
+            workload!($name, $n, $run, $load, "noex": Ordered, "skiplist": Skip, "scc::TreeIndex": Tree,
+                "RwLock<BTreeMap>": LockedTree)
+        };
+    }
+    vec![
+        hashed!("ets_read", 10_000_000, run, read),
+        hashed!("ets_write", 2_000_000, run, write),
+        hashed!("ets_fill", 1_000_000, run_empty, fill),
+        ordered!("ets_mixed", 5_000_000, run, mixed),
+        ordered!("ets_mixed:churn", 5_000_000, run, churn),
+        ordered!("ets_mixed:read", 5_000_000, run, read),
+        ordered!("ets_mixed:write", 1_000_000, run, write),
+        ordered!("ets_mixed:range", 50_000_000, run, range),
+        ordered!("ets_mixed:fill", 1_000_000, run_empty, fill),
+    ]
+}
+
+fn main() {
+    let all = workloads();
+    let (mut wanted, mut reps, mut threads) = (Vec::new(), 5, 2);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--bench" => {}
+            "--reps" => reps = number(args.next(), "--reps") as usize,
+            "--threads" => threads = number(args.next(), "--threads"),
+            "--one" => {
+                let (name, map) = (args.next().unwrap_or_default(), args.next());
+                let workload = all.iter().find(|workload| workload.name == name);
+                let run = workload.and_then(|workload| {
+                    let mut runs = workload.runs.iter();
+                    runs.find(|run| Some(run.0) == map.as_deref())
+                });
+                if let Some((_, run)) = run {
+                    println!("{}", run(threads));
+                }
+                return;
+            }
+            name if all.iter().any(|workload| workload.name == name) => wanted.push(arg),
+            other => usage(&format!("no such workload: {other}")),
+        }
+    }
+    for workload in all {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == workload.name) {
+            continue;
+        }
+        let mut seconds = vec![Vec::with_capacity(reps); workload.runs.len()];
+        for _ in 0..reps {
+            for (map, seconds) in workload.runs.iter().zip(&mut seconds) {
+                seconds.push(in_a_fresh_process(workload.name, map.0, threads));
+            }
+        }
+        let mut ours = None;
+        for ((map, _), mut seconds) in workload.runs.iter().zip(seconds) {
+            seconds.sort_by(f64::total_cmp);
+            let (least, most) = (seconds[0], seconds[reps - 1]);
+            let median = seconds[reps / 2];
+            let ours = *ours.get_or_insert(median);
+            println!(
+                "{map}\t{}\t{}\t{median:.6}\t{:.0}\tratio={:.2} min_s={least:.6} max_s={most:.6} reps={reps} threads={threads}",
+                workload.name,
+                workload.n,
+                workload.n as f64 / median,
+                median / ours,
+            );
+        }
+    }
+}
+
+/// Runs one repetition. What one leaves behind is not the next one's.
+fn in_a_fresh_process(workload: &str, map: &str, threads: u64) -> f64 {
+    let me = std::env::current_exe().expect("the path of this program");
+    let mut command = std::process::Command::new(me);
+    command.args(["--threads", &threads.to_string(), "--one", workload, map]);
+    let output = command.output().expect("this program runs again");
+    let line = String::from_utf8_lossy(&output.stdout);
+    line.trim().parse().unwrap_or_else(|_| {
+        let error = String::from_utf8_lossy(&output.stderr);
+        eprintln!("{workload} on {map} failed: {line}{error}");
+        std::process::exit(1);
+    })
+}
+
+fn number(arg: Option<String>, option: &str) -> u64 {
+    match arg.and_then(|arg| arg.parse().ok()) {
+        Some(n) if n > 0 => n,
+        _ => usage(&format!("{option} takes a number of at least 1")),
+    }
+}
+
+fn usage(what: &str) -> ! {
+    let names: Vec<&str> = workloads().iter().map(|workload| workload.name).collect();
+    eprintln!(
+        "{what}\nusage: ets [WORKLOAD ...] [--reps N] [--threads N]\nworkloads: {}",
+        names.join(" ")
+    );
+    std::process::exit(2);
+}

@@ -1,0 +1,145 @@
+//! One leaf of an ordered store: entries in the order of their keys.
+//!
+//! # Invariants
+//! 1. The keys ascend, and no two are equal.
+//! 2. `objects` is the sum over the contents, also when a closure that changes one panics.
+//! 3. Code of users runs in the searches (their `Ord`) and in the closures given to `alter`, with nothing
+//!    half done. What is taken out is returned, never dropped here.
+
+use std::borrow::Borrow;
+use std::ops::Bound;
+
+use super::{Content, Entry, Removed};
+
+#[derive(Debug)]
+pub(super) struct Leaf<K, C> {
+    entries: Vec<Entry<K, C>>,
+    objects: usize,
+}
+
+impl<K, C> Default for Leaf<K, C> {
+    fn default() -> Self {
+        Leaf {
+            entries: Vec::new(),
+            objects: 0,
+        }
+    }
+}
+
+impl<K, C: Content> Leaf<K, C> {
+    pub(super) fn entries(&self) -> &[Entry<K, C>] {
+        &self.entries
+    }
+
+    pub(super) fn objects(&self) -> usize {
+        self.objects
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry<K, C>>() + self.objects * C::EACH
+    }
+
+    /// Where `key` is, or where it would be.
+    #[inline]
+    pub(super) fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
+    where
+        K: Borrow<Q>,
+    {
+        self.entries
+            .binary_search_by(|entry| entry.key.borrow().cmp(key))
+    }
+
+    /// How many keys come before those that `from` lets in.
+    pub(super) fn start<Q: Ord + ?Sized>(&self, from: Bound<&Q>) -> usize
+    where
+        K: Borrow<Q>,
+    {
+        match from {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => self.find(key).unwrap_or_else(|at| at),
+            Bound::Excluded(key) => self.find(key).map_or_else(|at| at, |at| at + 1),
+        }
+    }
+
+    /// How many keys come before the first that `to` does not let in.
+    pub(super) fn end<Q: Ord + ?Sized>(&self, to: Bound<&Q>) -> usize
+    where
+        K: Borrow<Q>,
+    {
+        match to {
+            Bound::Unbounded => self.entries.len(),
+            Bound::Included(key) => self.find(key).map_or_else(|at| at, |at| at + 1),
+            Bound::Excluded(key) => self.find(key).unwrap_or_else(|at| at),
+        }
+    }
+
+    /// Puts an entry where `find` said; what was there comes back.
+    pub(super) fn put(
+        &mut self,
+        at: Result<usize, usize>,
+        entry: Entry<K, C>,
+    ) -> Option<Entry<K, C>> {
+        self.objects += entry.content.objects();
+        match at {
+            Ok(at) => {
+                let old = std::mem::replace(&mut self.entries[at], entry);
+                self.objects -= old.content.objects();
+                Some(old)
+            }
+            Err(at) => {
+                self.entries.insert(at, entry);
+                None
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, at: usize) -> Entry<K, C> {
+        let entry = self.entries.remove(at);
+        self.objects -= entry.content.objects();
+        entry
+    }
+
+    pub(super) fn remove(&mut self, at: usize) -> Removed<K, C> {
+        let entry = self.take(at);
+        Removed {
+            key: Some(entry.key),
+            content: entry.content,
+            expires: entry.expires,
+        }
+    }
+
+    pub(super) fn expire(&mut self, at: usize, expires: u64) {
+        self.entries[at].expires = expires;
+    }
+
+    /// Puts other content under the key at `at`; what was there comes back.
+    pub(super) fn replace(&mut self, at: usize, content: C, expires: u64) -> C {
+        let entry = &mut self.entries[at];
+        entry.expires = expires;
+        let old = std::mem::replace(&mut entry.content, content);
+        self.objects += entry.content.objects();
+        self.objects -= old.objects();
+        old
+    }
+
+    /// Changes a content in place.
+    pub(super) fn alter<R>(&mut self, at: usize, change: impl FnOnce(&mut C) -> R) -> R {
+        super::counted(&mut self.entries[at].content, &mut self.objects, change)
+    }
+
+    /// Takes out all.
+    pub(super) fn clear(&mut self) -> Vec<Entry<K, C>> {
+        std::mem::take(self).entries
+    }
+
+    /// Invariants 1 and 2.
+    #[cfg(test)]
+    pub(super) fn check(&self)
+    where
+        K: Ord,
+    {
+        assert!(self.entries.is_sorted_by(|a, b| a.key < b.key));
+        let objects = self.entries.iter().map(|entry| entry.content.objects());
+        assert_eq!(objects.sum::<usize>(), self.objects);
+    }
+}

@@ -1,0 +1,350 @@
+//! One shard of a hash store: slots, which hold the entries and never move, and an index into them.
+//!
+//! ```text
+//!            put                     remove
+//!   FREE ──────────▶ LIVE ───────────────────────────────▶ FREE
+//!                    ↺ put │  ▲
+//!     remove, while fixed  ▼  │ put, the same key
+//!                         TOMB ─────────────────────────▶ FREE
+//!                                 purge, clear
+//! ```
+//!
+//! So the number of a slot is a place in a traversal, good for as long as the entry is there and, while
+//! the store is fixed, beyond that: the tomb keeps the key, so that the place can be found by it.
+//!
+//! # Invariants
+//! 1. A slot is in the index, under its tag, if and only if it is `LIVE` or a `TOMB`; for a key there is at
+//!    most one.
+//! 2. The free list holds the `FREE` slots, each once.
+//! 3. `objects` is the sum over the contents of the `LIVE` slots, also when a closure that changes one
+//!    panics.
+//! 4. Code of users runs in `find` (their `Eq`) and in the closures given to `alter`; neither with anything
+//!    half done. What is taken out is returned, never dropped here.
+
+use std::borrow::Borrow;
+
+use super::index::{self, Index};
+use super::{Content, Entry, Part, Removed};
+
+/// Ends the free list.
+const NONE: u32 = u32::MAX;
+
+/// Above this a shard that has become empty gives its memory back.
+const SMALL: usize = 64;
+
+#[derive(Debug)]
+pub(super) enum Slot<K, C> {
+    Free { next: u32 },
+    Live { tag: u32, entry: Entry<K, C> },
+    Tomb { tag: u32, key: K },
+}
+
+/// What was in a slot before an entry was put there.
+#[derive(Debug)]
+pub(super) enum Displaced<K, C> {
+    Nothing,
+    Entry(Entry<K, C>),
+    Tomb(K),
+}
+
+#[derive(Debug)]
+pub(super) struct Shard<K, C> {
+    index: Index,
+    slots: Vec<Slot<K, C>>,
+    free: u32,
+    live: usize,
+    tombs: usize,
+    objects: usize,
+}
+
+impl<K, C> Default for Shard<K, C> {
+    fn default() -> Self {
+        Shard {
+            index: Index::default(),
+            slots: Vec::new(),
+            free: NONE,
+            live: 0,
+            tombs: 0,
+            objects: 0,
+        }
+    }
+}
+
+impl<K, C: Content> Shard<K, C> {
+    pub(super) fn objects(&self) -> usize {
+        self.objects
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn tombs(&self) -> usize {
+        self.tombs
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.index.words() * size_of::<u64>()
+            + self.slots.capacity() * size_of::<Slot<K, C>>()
+            + self.objects * C::EACH
+    }
+
+    /// The slot that holds `key`, alive or not.
+    #[inline]
+    pub(super) fn find<Q: Eq + ?Sized>(&self, tag: u32, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+    {
+        self.index
+            .find(tag, |slot| match &self.slots[slot as usize] {
+                Slot::Live { entry, .. } => entry.key.borrow() == key,
+                Slot::Tomb { key: old, .. } => old.borrow() == key,
+                Slot::Free { .. } => false,
+            })
+    }
+
+    /// What is in a slot, and its tag.
+    #[inline]
+    pub(super) fn live(&self, slot: u32) -> Option<(u32, &Entry<K, C>)> {
+        match self.slots.get(slot as usize)? {
+            Slot::Live { tag, entry } => Some((*tag, entry)),
+            Slot::Free { .. } | Slot::Tomb { .. } => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, slot: u32) -> Option<&Entry<K, C>> {
+        self.live(slot).map(|(_, entry)| entry)
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry<K, C>> {
+        match self.slots.get_mut(slot as usize)? {
+            Slot::Live { entry, .. } => Some(entry),
+            Slot::Free { .. } | Slot::Tomb { .. } => None,
+        }
+    }
+
+    /// Puts an entry into the slot that `find` gave for its key, or else into a free one. Which, and what
+    /// was there.
+    ///
+    /// # Panics
+    /// If there are 2^32 - 1 slots already.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        tag: u32,
+        at: Option<u32>,
+        entry: Entry<K, C>,
+    ) -> (u32, Displaced<K, C>) {
+        self.objects += entry.content.objects();
+        let Some(slot) = at else {
+            return (self.occupy(tag, entry), Displaced::Nothing);
+        };
+        match std::mem::replace(&mut self.slots[slot as usize], Slot::Live { tag, entry }) {
+            Slot::Live { entry, .. } => {
+                self.objects -= entry.content.objects();
+                (slot, Displaced::Entry(entry))
+            }
+            Slot::Tomb { key, .. } => {
+                self.tombs -= 1;
+                self.live += 1;
+                (slot, Displaced::Tomb(key))
+            }
+            // Not what `find` gives.
+            Slot::Free { .. } => (slot, Displaced::Nothing),
+        }
+    }
+
+    fn occupy(&mut self, tag: u32, entry: Entry<K, C>) -> u32 {
+        let live = Slot::Live { tag, entry };
+        let slot = if let Some(Slot::Free { next }) = self.slots.get(self.free as usize) {
+            let slot = self.free;
+            self.free = *next;
+            self.slots[slot as usize] = live;
+            slot
+        } else {
+            assert!(self.slots.len() < index::MOST, "a shard of a table is full");
+            self.slots.push(live);
+            (self.slots.len() - 1) as u32
+        };
+        self.live += 1;
+        self.index.insert(tag, slot);
+        slot
+    }
+
+    /// Puts back what `put` displaced; the entry that it put comes back.
+    pub(super) fn undo(&mut self, slot: u32, displaced: Displaced<K, C>) -> Option<Entry<K, C>> {
+        let tag = self.live(slot)?.0;
+        let before = match displaced {
+            Displaced::Nothing => {
+                return self.remove(slot, false).and_then(|removed| {
+                    Some(Entry {
+                        key: removed.key?,
+                        content: removed.content,
+                        expires: removed.expires,
+                    })
+                });
+            }
+            Displaced::Entry(entry) => {
+                self.objects += entry.content.objects();
+                Slot::Live { tag, entry }
+            }
+            Displaced::Tomb(key) => {
+                self.tombs += 1;
+                self.live -= 1;
+                Slot::Tomb { tag, key }
+            }
+        };
+        match std::mem::replace(&mut self.slots[slot as usize], before) {
+            Slot::Live { entry, .. } => {
+                self.objects -= entry.content.objects();
+                Some(entry)
+            }
+            Slot::Free { .. } | Slot::Tomb { .. } => None,
+        }
+    }
+
+    /// Takes out what is in a slot; with `keep` the key stays, in a tomb.
+    pub(super) fn remove(&mut self, slot: u32, keep: bool) -> Option<Removed<K, C>> {
+        self.live(slot)?;
+        let free = Slot::Free { next: self.free };
+        let Slot::Live { tag, entry } = std::mem::replace(&mut self.slots[slot as usize], free)
+        else {
+            return None;
+        };
+        self.live -= 1;
+        self.objects -= entry.content.objects();
+        let key = if keep {
+            self.tombs += 1;
+            self.slots[slot as usize] = Slot::Tomb {
+                tag,
+                key: entry.key,
+            };
+            None
+        } else {
+            self.free = slot;
+            self.index.remove(tag, slot);
+            self.tidy();
+            Some(entry.key)
+        };
+        Some(Removed {
+            key,
+            content: entry.content,
+            expires: entry.expires,
+        })
+    }
+
+    /// Gives memory back if nothing is left that would need it.
+    fn tidy(&mut self) {
+        if self.live == 0 && self.tombs == 0 && self.slots.len() > SMALL {
+            self.slots = Vec::new();
+            self.index = Index::default();
+            self.free = NONE;
+        }
+    }
+
+    pub(super) fn expire(&mut self, slot: u32, expires: u64) {
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.expires = expires;
+        }
+    }
+
+    /// Puts other content into a slot; what was there comes back, or the new one.
+    pub(super) fn replace(&mut self, slot: u32, content: C, expires: u64) -> Result<C, C> {
+        let new = content.objects();
+        let Some(entry) = self.entry_mut(slot) else {
+            return Err(content);
+        };
+        entry.expires = expires;
+        let old = std::mem::replace(&mut entry.content, content);
+        self.objects += new;
+        self.objects -= old.objects();
+        Ok(old)
+    }
+
+    /// Changes the content of a slot in place.
+    pub(super) fn alter<R>(&mut self, slot: u32, change: impl FnOnce(&mut C) -> R) -> Option<R> {
+        let Slot::Live { entry, .. } = self.slots.get_mut(slot as usize)? else {
+            return None;
+        };
+        Some(super::counted(
+            &mut entry.content,
+            &mut self.objects,
+            change,
+        ))
+    }
+
+    /// Forgets the keys of removed entries, which come back.
+    pub(super) fn purge(&mut self) -> Vec<K> {
+        let mut keys = Vec::with_capacity(self.tombs);
+        for slot in 0..self.slots.len() {
+            if self.tombs == 0 {
+                break;
+            }
+            if !matches!(self.slots[slot], Slot::Tomb { .. }) {
+                continue;
+            }
+            let free = Slot::Free { next: self.free };
+            if let Slot::Tomb { tag, key } = std::mem::replace(&mut self.slots[slot], free) {
+                self.tombs -= 1;
+                self.free = slot as u32;
+                self.index.remove(tag, slot as u32);
+                keys.push(key);
+            }
+        }
+        self.tidy();
+        keys
+    }
+
+    /// Takes out all; with `keep` the keys stay, in tombs.
+    pub(super) fn clear(&mut self, keep: bool) -> Part<K, C> {
+        if !keep {
+            return Part::Slots(std::mem::take(self).slots);
+        }
+        let mut contents = Vec::with_capacity(self.live);
+        for slot in 0..self.slots.len() {
+            contents.extend(
+                self.remove(slot as u32, true)
+                    .map(|removed| removed.content),
+            );
+        }
+        Part::Contents(contents)
+    }
+
+    /// Invariants 1 to 3.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (mut live, mut tombs, mut objects, mut free) = (0, 0, 0, 0);
+        for (i, slot) in self.slots.iter().enumerate() {
+            let tag = match slot {
+                Slot::Free { .. } => {
+                    free += 1;
+                    continue;
+                }
+                Slot::Live { tag, entry } => {
+                    live += 1;
+                    objects += entry.content.objects();
+                    tag
+                }
+                Slot::Tomb { tag, .. } => {
+                    tombs += 1;
+                    tag
+                }
+            };
+            let found = self.index.find(*tag, |slot| slot == i as u32);
+            assert_eq!(found, Some(i as u32));
+        }
+        assert_eq!(
+            (live, tombs, objects),
+            (self.live, self.tombs, self.objects)
+        );
+        let mut next = self.free;
+        while let Some(Slot::Free { next: after }) = self.slots.get(next as usize) {
+            free -= 1;
+            next = *after;
+        }
+        assert_eq!((next, free), (NONE, 0));
+        assert_eq!(self.index.taken(), live + tombs);
+    }
+}
