@@ -85,9 +85,13 @@
 //! | `tables`, `keeper` | all tables of a system, and the process that keeps house for them |
 //! | `store` | the data structures |
 
+#[cfg(any(feature = "tab2file", feature = "persist"))]
+mod codec;
 mod common;
 mod counter;
 mod error;
+#[cfg(feature = "tab2file")]
+mod file;
 mod fix;
 mod info;
 mod keeper;
@@ -103,7 +107,11 @@ mod update;
 
 pub use self::common::{Access, Expiry};
 pub use self::counter::{Counter, CounterUpdate, Increment};
+#[cfg(any(feature = "tab2file", feature = "persist"))]
+pub use self::codec::Stored;
 pub use self::error::TableError;
+#[cfg(feature = "tab2file")]
+pub use self::file::{LoadTable, SaveTable, TableFileError, TableFileInfo};
 pub use self::fix::Fixed;
 pub use self::info::TableInfo;
 pub use self::kind::{

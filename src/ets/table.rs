@@ -200,6 +200,17 @@ impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
         owner: Owner,
         access: Access,
     ) -> (Table<K, V, Kind>, Result<(), TableError>) {
+        self.make_with(core, owner, access, |_| {})
+    }
+
+    /// As [`make`](Self::make); `prepare` gets the table before anybody can see it.
+    pub(super) fn make_with(
+        self,
+        core: &CoreRef,
+        owner: Owner,
+        access: Access,
+        prepare: impl FnOnce(&Inner<K, V, Kind>),
+    ) -> (Table<K, V, Kind>, Result<(), TableError>) {
         let common = Common::new(
             core.clone(),
             owner,
@@ -213,6 +224,7 @@ impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
             store: Kind::Store::new(),
             heir: Mutex::new(self.heir),
         });
+        prepare(&inner);
         let entered = if core.state.load(Acquire) == STOPPED {
             Err(TableError::Gone)
         } else {

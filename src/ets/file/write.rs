@@ -1,0 +1,167 @@
+//! Writing a table to a file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::error::TableFileError;
+use super::format::{About, BLOCK_HEAD, Body, block_head, head};
+use crate::ets::codec::{encode, encode_values, left};
+use crate::ets::kind::{Holds, Keeps};
+use crate::ets::store::{Entry, Store, Terms};
+use crate::ets::table::Inner;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A block is closed when it has so many bytes. The lock of a part of the table is held no longer.
+const BLOCK: usize = 64 << 10;
+
+/// Writes a table to `path`; how many objects.
+pub(super) fn save<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
+    inner: &Inner<K, V, Kind>,
+    path: &Path,
+) -> Result<u64, TableFileError> {
+    let common = &inner.common;
+    // Before there is a file: whether the caller may.
+    common.read().admit()?;
+    let name = common.rights.lock().name.clone();
+    let about = About {
+        name: name.as_deref(),
+        kind: Kind::TYPE,
+        key: std::any::type_name::<K>(),
+        value: std::any::type_name::<V>(),
+        access: common.access,
+        ttl: common.ttl,
+    };
+    let saved = SystemTime::now();
+    let failed = TableFileError::io("write", path);
+    let mut draft = Draft::new(path).map_err(TableFileError::io("create", path))?;
+    let place = head(&about, 0, Body::default(), saved)?;
+    draft.file.write_all(&place).map_err(&failed)?;
+
+    let (mut body, mut objects) = (Body::default(), 0);
+    let mut from = None;
+    let mut block = Vec::with_capacity(BLOCK + BLOCK / 4);
+    loop {
+        let (mut records, mut misfit) = (0, None);
+        block.clear();
+        from = inner.store.scan(&common.read(), from.as_ref(), |entry| {
+            let before = block.len();
+            match record::<K, V, Kind>(entry, common.core.clock.now(), std::mem::take(&mut block)) {
+                Ok(longer) => block = longer,
+                Err(error) => {
+                    misfit = Some(error.to_string());
+                    return ControlFlow::Break(());
+                }
+            }
+            debug_assert!(block.len() > before, "a record takes room");
+            records += 1;
+            objects += entry.content.values().len() as u64;
+            match block.len() < BLOCK {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        if let Some(misfit) = misfit {
+            return Err(TableFileError::Encode(misfit));
+        }
+        if records > 0 {
+            let too_long = || TableFileError::Encode("an object of more than 4 GiB".into());
+            let head = block_head(body.blocks, records, &block).ok_or_else(too_long)?;
+            draft.file.write_all(&head).map_err(&failed)?;
+            draft.file.write_all(&block).map_err(&failed)?;
+            body.blocks += 1;
+            body.bytes += (BLOCK_HEAD + block.len()) as u64;
+        }
+        if from.is_none() {
+            break;
+        }
+    }
+
+    let head = head(&about, objects, body, saved)?;
+    draft.finish(path, &head).map_err(failed)?;
+    Ok(objects)
+}
+
+/// Adds an entry to a block.
+fn record<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
+    entry: &Entry<K, Kind::Content>,
+    now: u64,
+    block: Vec<u8>,
+) -> Result<Vec<u8>, postcard::Error> {
+    let block = encode(&entry.key, block)?;
+    let block = encode(&left(entry.expires, now), block)?;
+    encode_values(&entry.content, block)
+}
+
+/// A file on its way to its name; without it, it is removed again.
+struct Draft {
+    file: File,
+    path: PathBuf,
+    done: bool,
+}
+
+impl Draft {
+    /// In the same directory, as only then it can be renamed.
+    fn new(path: &Path) -> io::Result<Draft> {
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        loop {
+            let number = DRAFTS.fetch_add(1, Relaxed);
+            let mut draft = name.to_owned();
+            draft.push(format!(".{}-{number}.tmp", std::process::id()));
+            let draft = path.with_file_name(draft);
+            let made = OpenOptions::new().write(true).create_new(true).open(&draft);
+            match made {
+                Ok(file) => {
+                    return Ok(Draft {
+                        file,
+                        path: draft,
+                        done: false,
+                    });
+                }
+                // Left behind by another process, that had the same id.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Puts the head where its place was kept, and gives the file its name, all on the disk.
+    fn finish(mut self, path: &Path, head: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(head)?;
+        self.file.sync_all()?;
+        fs::rename(&self.path, path)?;
+        self.done = true;
+        sync_directory(path)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.done {
+            // It is in nobody's way.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Sees to it that a new name survives a loss of power.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        File::open(directory)?.sync_all()?;
+    }
+    // Elsewhere a directory cannot be opened as a file.
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
