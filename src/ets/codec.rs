@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::kind::{Holds, TableType};
-use super::store::NEVER;
 
 /// What a key or a value in a file has to be.
 ///
@@ -18,7 +17,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Stored for T {}
 /// Why bytes were not made, or not understood: postcard's words.
 pub(super) type Misfit = postcard::Error;
 
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T, mut into: Vec<u8>) -> Result<Vec<u8>, Misfit> {
+pub(super) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    mut into: Vec<u8>,
+) -> Result<Vec<u8>, Misfit> {
     into = postcard::to_extend(value, into)?;
     Ok(into)
 }
@@ -82,22 +84,6 @@ pub(super) fn kind_of(code: u8) -> Option<TableType> {
     all.into_iter().find(|kind| kind_code(*kind) == code)
 }
 
-/// How long from `now` until an object expires; [`NEVER`] if it does not.
-pub(super) fn left(expires: u64, now: u64) -> u64 {
-    match expires {
-        NEVER => NEVER,
-        expires => expires.saturating_sub(now),
-    }
-}
-
-/// When it expires, if `left` is left from `now` on.
-pub(super) fn due(left: u64, now: u64) -> u64 {
-    match left {
-        NEVER => NEVER,
-        left => now.saturating_add(left).min(NEVER - 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,15 +95,6 @@ mod tests {
             assert_eq!(kind_of(code).map(kind_code), Some(code));
         }
         assert_eq!(kind_of(4), None);
-    }
-
-    #[test]
-    fn what_is_left_of_a_time_is_kept_from_one_clock_to_another() {
-        assert_eq!(due(left(150, 100), 7), 57);
-        assert_eq!(due(left(NEVER, 100), 7), NEVER);
-        assert_eq!(left(100, 150), 0);
-        // The end of all time is not never.
-        assert_eq!(due(NEVER - 1, NEVER - 1), NEVER - 1);
     }
 
     #[test]

@@ -99,16 +99,18 @@ mod kind;
 mod objects;
 mod order;
 mod owner;
+#[cfg(feature = "persist")]
+mod persist;
 mod select;
 pub(crate) mod store;
 mod table;
 pub(crate) mod tables;
 mod update;
 
-pub use self::common::{Access, Expiry};
-pub use self::counter::{Counter, CounterUpdate, Increment};
 #[cfg(any(feature = "tab2file", feature = "persist"))]
 pub use self::codec::Stored;
+pub use self::common::{Access, Expiry};
+pub use self::counter::{Counter, CounterUpdate, Increment};
 pub use self::error::TableError;
 #[cfg(feature = "tab2file")]
 pub use self::file::{LoadTable, SaveTable, TableFileError, TableFileInfo};
@@ -118,5 +120,9 @@ pub use self::kind::{
     Bag, DuplicateBag, Finds, Keeps, OrderedSet, Replaces, Set, TableKind, TableType, Unique,
 };
 pub use self::owner::Transfer;
+#[cfg(feature = "persist")]
+pub use self::persist::{
+    Durability, OpenTable, PersistError, PersistentBuilder, PersistentTable, Persists, Writing,
+};
 pub use self::select::Pages;
 pub use self::table::{Table, TableBuilder};

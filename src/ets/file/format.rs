@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TableFileError;
 use crate::ets::codec::{encode, kind_code, kind_of, take};
+use crate::ets::store::NEVER;
 use crate::ets::{Access, TableType};
 use crate::sync::Arc;
 
@@ -203,6 +204,22 @@ fn checksum(parts: &[&[u8]]) -> u32 {
     hasher.finalize()
 }
 
+/// How long from `now` until an object expires; [`NEVER`] if it does not.
+pub(super) fn left(expires: u64, now: u64) -> u64 {
+    match expires {
+        NEVER => NEVER,
+        expires => expires.saturating_sub(now),
+    }
+}
+
+/// When it expires, if `left` is left from `now` on.
+pub(super) fn due(left: u64, now: u64) -> u64 {
+    match left {
+        NEVER => NEVER,
+        left => now.saturating_add(left).min(NEVER - 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,18 +243,36 @@ mod tests {
     #[test]
     fn a_head_says_what_was_put_in() {
         let saved = UNIX_EPOCH + Duration::new(1_700_000_000, 5);
-        let body = Body { blocks: 3, bytes: 1 << 40 };
+        let body = Body {
+            blocks: 3,
+            bytes: 1 << 40,
+        };
         let info = parse(&head(&ABOUT, 77, body, saved).unwrap()).unwrap();
         assert_eq!(info.name.as_deref(), Some("scores"));
         assert_eq!((info.kind, info.access), (TableType::Bag, Access::Private));
-        assert_eq!((info.key.as_str(), info.value.as_str()), (ABOUT.key, ABOUT.value));
+        assert_eq!(
+            (info.key.as_str(), info.value.as_str()),
+            (ABOUT.key, ABOUT.value)
+        );
         assert_eq!((info.ttl, info.objects, info.saved), (ABOUT.ttl, 77, saved));
         assert_eq!(info.body, body);
     }
 
     #[test]
     fn the_numbers_do_not_change_the_length_of_a_head() {
-        let length = |n| head(&ABOUT, n, Body { blocks: n, bytes: n }, UNIX_EPOCH).unwrap().len();
+        let length = |n| {
+            head(
+                &ABOUT,
+                n,
+                Body {
+                    blocks: n,
+                    bytes: n,
+                },
+                UNIX_EPOCH,
+            )
+            .unwrap()
+            .len()
+        };
         assert_eq!(length(0), length(u64::MAX));
     }
 
@@ -261,5 +296,14 @@ mod tests {
         let mut more = head;
         more[4] += 1;
         assert!(block_records(4, &more, b"payload").is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_time_is_kept_from_one_clock_to_another() {
+        assert_eq!(due(left(150, 100), 7), 57);
+        assert_eq!(due(left(NEVER, 100), 7), NEVER);
+        assert_eq!(left(100, 150), 0);
+        // The end of all time is not never.
+        assert_eq!(due(NEVER - 1, NEVER - 1), NEVER - 1);
     }
 }

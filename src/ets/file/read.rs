@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use super::error::TableFileError;
 use super::format::{
     BLOCK_HEAD, PREFIX, TableFileInfo, block_length, block_records, describe, description_length,
+    due,
 };
-use crate::ets::codec::{Stored, due, take, take_values};
+use crate::ets::codec::{Stored, take, take_values};
 use crate::ets::kind::Keeps;
 use crate::ets::store::Entry;
 

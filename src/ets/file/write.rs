@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::error::TableFileError;
-use super::format::{About, BLOCK_HEAD, Body, block_head, head};
-use crate::ets::codec::{encode, encode_values, left};
+use super::format::{About, BLOCK_HEAD, Body, block_head, head, left};
+use crate::ets::codec::{encode, encode_values};
 use crate::ets::kind::{Holds, Keeps};
 use crate::ets::store::{Entry, Store, Terms};
 use crate::ets::table::Inner;
