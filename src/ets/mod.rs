@@ -89,6 +89,8 @@
 mod codec;
 mod common;
 mod counter;
+#[cfg(any(feature = "tab2file", feature = "persist"))]
+mod draft;
 mod error;
 #[cfg(feature = "tab2file")]
 mod file;

@@ -1,9 +1,9 @@
 //! Writing a table to a file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -11,10 +11,10 @@ use serde::Serialize;
 use super::error::TableFileError;
 use super::format::{About, BLOCK_HEAD, Body, block_head, head, left};
 use crate::ets::codec::{encode, encode_values};
+use crate::ets::draft::Draft;
 use crate::ets::kind::{Holds, Keeps};
 use crate::ets::store::{Entry, Store, Terms};
 use crate::ets::table::Inner;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A block is closed when it has so many bytes. The lock of a part of the table is held no longer.
 const BLOCK: usize = 64 << 10;
@@ -38,9 +38,9 @@ pub(super) fn save<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
     };
     let saved = SystemTime::now();
     let failed = TableFileError::io("write", path);
-    let mut draft = Draft::new(path).map_err(TableFileError::io("create", path))?;
+    let (draft, mut file) = Draft::new(path).map_err(TableFileError::io("create", path))?;
     let place = head(&about, 0, Body::default(), saved)?;
-    draft.file.write_all(&place).map_err(&failed)?;
+    file.write_all(&place).map_err(&failed)?;
 
     let (mut body, mut objects) = (Body::default(), 0);
     let mut from = None;
@@ -71,8 +71,8 @@ pub(super) fn save<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
         if records > 0 {
             let too_long = || TableFileError::Encode("an object of more than 4 GiB".into());
             let head = block_head(body.blocks, records, &block).ok_or_else(too_long)?;
-            draft.file.write_all(&head).map_err(&failed)?;
-            draft.file.write_all(&block).map_err(&failed)?;
+            file.write_all(&head).map_err(&failed)?;
+            file.write_all(&block).map_err(&failed)?;
             body.blocks += 1;
             body.bytes += (BLOCK_HEAD + block.len()) as u64;
         }
@@ -82,7 +82,9 @@ pub(super) fn save<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
     }
 
     let head = head(&about, objects, body, saved)?;
-    draft.finish(path, &head).map_err(failed)?;
+    finish(file, &head)
+        .and_then(|()| draft.publish(path))
+        .map_err(failed)?;
     Ok(objects)
 }
 
@@ -97,71 +99,9 @@ fn record<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
     encode_values(&entry.content, block)
 }
 
-/// A file on its way to its name; without it, it is removed again.
-struct Draft {
-    file: File,
-    path: PathBuf,
-    done: bool,
-}
-
-impl Draft {
-    /// In the same directory, as only then it can be renamed.
-    fn new(path: &Path) -> io::Result<Draft> {
-        static DRAFTS: AtomicU64 = AtomicU64::new(0);
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        loop {
-            let number = DRAFTS.fetch_add(1, Relaxed);
-            let mut draft = name.to_owned();
-            draft.push(format!(".{}-{number}.tmp", std::process::id()));
-            let draft = path.with_file_name(draft);
-            let made = OpenOptions::new().write(true).create_new(true).open(&draft);
-            match made {
-                Ok(file) => {
-                    return Ok(Draft {
-                        file,
-                        path: draft,
-                        done: false,
-                    });
-                }
-                // Left behind by another process, that had the same id.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Puts the head where its place was kept, and gives the file its name, all on the disk.
-    fn finish(mut self, path: &Path, head: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(head)?;
-        self.file.sync_all()?;
-        fs::rename(&self.path, path)?;
-        self.done = true;
-        sync_directory(path)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.done {
-            // It is in nobody's way.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Sees to it that a new name survives a loss of power.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        File::open(directory)?.sync_all()?;
-    }
-    // Elsewhere a directory cannot be opened as a file.
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
+/// Puts the head where its place was kept, and all of the file on the disk.
+fn finish(mut file: File, head: &[u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(head)?;
+    file.sync_all()
 }

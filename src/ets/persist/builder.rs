@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::PersistentTable;
-use super::disk;
+use super::disk::Medium;
 use super::engine::Opening;
 use super::error::PersistError;
 use super::view::Persists;
@@ -44,6 +44,8 @@ pub struct PersistentBuilder<K: 'static, V: 'static, Kind: Persists<K, V> = Set>
     sweep_every: Duration,
     durability: Durability,
     any_types: bool,
+    /// Of tests.
+    medium: Option<Medium>,
     types: std::marker::PhantomData<fn() -> (K, V, Kind)>,
 }
 
@@ -56,6 +58,7 @@ impl<K, V, Kind: Persists<K, V>> Clone for PersistentBuilder<K, V, Kind> {
             sweep_every: self.sweep_every,
             durability: self.durability,
             any_types: self.any_types,
+            medium: self.medium.clone(),
             types: self.types,
         }
     }
@@ -83,6 +86,7 @@ where
 {
     pub(super) fn new(path: PathBuf) -> Self {
         PersistentBuilder {
+            medium: None,
             path,
             name: None,
             ttl: None,
@@ -127,6 +131,13 @@ where
         self
     }
 
+    /// Has the file somewhere else.
+    #[cfg(test)]
+    pub(super) fn medium(mut self, medium: Medium) -> Self {
+        self.medium = Some(medium);
+        self
+    }
+
     /// Opens the table. From outside any process its process is a child of the system's root, which closes the
     /// file at shutdown. OTP: `dets:open_file/2`.
     pub fn open(&self, system: &Handle) -> OpenTable<K, V, Kind> {
@@ -166,7 +177,7 @@ where
         Args {
             opening: Opening {
                 path: self.path.clone(),
-                medium: disk::file(&self.path),
+                medium: self.medium.clone(),
                 builder,
                 durability: self.durability,
                 any_types: self.any_types,

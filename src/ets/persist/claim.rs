@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::ets::draft::directory;
 use crate::process::pid::Pid;
 use crate::sched::core::CoreRef;
 use crate::sync::{Condvar, Mutex};
@@ -64,12 +65,4 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     Ok(fs::canonicalize(directory(path))?.join(name))
-}
-
-/// The directory a file is in.
-pub(super) fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }

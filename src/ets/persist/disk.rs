@@ -16,7 +16,7 @@
 //!    then can be trusted, so there the error is final: [`PersistError::InDoubt`] to all further writes.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -27,10 +27,11 @@ use redb::{
     TableDefinition, TableHandle, WriteTransaction,
 };
 
-use super::claim::{Claim, directory};
+use super::claim::Claim;
 use super::error::PersistError;
 use crate::ets::TableType;
 use crate::ets::codec::{kind_code, kind_of};
+use crate::ets::draft::Draft;
 use crate::exit;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -126,15 +127,28 @@ pub(super) fn deadline_of(record: &[u8]) -> Option<(u64, &[u8])> {
 pub(super) fn file(path: &Path) -> Medium {
     let path = path.to_owned();
     Arc::new(move || {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
         Ok(Box::new(backend))
     })
 }
 
+/// Makes a file that holds an empty table, unless there is a file. A crash leaves it whole, or not there.
+pub(super) fn create(path: &Path, expected: &Expected) -> Result<(), PersistError> {
+    let failed = |error| PersistError::io("create", path, error);
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(found) if found.is_file() && found.len() == 0 => {}
+        _ => return Ok(()),
+    }
+    let (draft, empty) = Draft::new(path).map_err(failed)?;
+    drop(empty);
+    Disk::open(draft.path(), file(draft.path()), expected, None)?.close()?;
+    draft.publish(path).map_err(failed)
+}
+
 impl Disk {
-    /// Opens a file, or makes one that holds an empty table.
+    /// Opens a file. If nothing was ever in it, it holds an empty table then.
     pub(super) fn open(
         path: &Path,
         medium: Medium,
@@ -164,8 +178,6 @@ impl Disk {
                 transaction.open_table(EXPIRY)?;
                 Ok(())
             })?;
-            // The file's name, too, must survive.
-            sync_directory(path).map_err(|error| PersistError::io("sync", path, error))?;
         } else {
             disk.writes = disk.check(expected)?;
         }
@@ -479,15 +491,6 @@ fn is_new(database: &Database) -> Result<bool, redb::Error> {
     let transaction = database.begin_read()?;
     let mut tables = transaction.list_tables()?;
     Ok(tables.all(|table| table.name().is_empty()))
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(directory(path))?.sync_all()?;
-    // Elsewhere a directory cannot be opened as a file.
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
 }
 
 /// A medium that remembers whether a sync of it failed.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::claim::{Claim, Taken};
-use super::disk::{Disk, Expected, Medium, Owned, Write, deadline_of};
+use super::disk::{self, Disk, Expected, Medium, Owned, Write, deadline_of};
 use super::error::PersistError;
 use super::view::{Changes, KeyMap, Pending, Persists, View, expires};
 use super::{Durability, inside};
@@ -69,7 +69,8 @@ pub(super) struct Engine<K: 'static, V: 'static, Kind: Persists<K, V>> {
 /// How a table is opened.
 pub(super) struct Opening<K: 'static, V: 'static, Kind: Persists<K, V>> {
     pub(super) path: PathBuf,
-    pub(super) medium: Medium,
+    /// Where the file is, if not at the path.
+    pub(super) medium: Option<Medium>,
     pub(super) builder: TableBuilder<K, V, Kind>,
     pub(super) durability: Durability,
     pub(super) any_types: bool,
@@ -88,7 +89,14 @@ impl<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>> Opening<K, V, K
             value: std::any::type_name::<V>(),
             any_types: self.any_types,
         };
-        let disk = Disk::open(&path, self.medium, &expected, Some(claim))?;
+        let medium = match self.medium {
+            Some(medium) => medium,
+            None => {
+                disk::create(&path, &expected)?;
+                disk::file(&path)
+            }
+        };
+        let disk = Disk::open(&path, medium, &expected, Some(claim))?;
         let (now, wall) = (core.clock.now(), wall(core));
         let mut entries = Vec::new();
         disk.load(|key, record| {
