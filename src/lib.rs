@@ -47,6 +47,7 @@
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
+//! | share tables between processes and threads | [`Table`], [`ets`] |
 //! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]
@@ -218,3 +219,7 @@ struct PartitionSupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/services.md")]
 struct ServicesGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/ets.md")]
+struct EtsGuide;

@@ -21,7 +21,9 @@ pub(crate) mod atomic {
 #[cfg(not(all(test, loom)))]
 pub(crate) use crossbeam_deque::{Injector, Steal, Stealer, Worker as Deque};
 #[cfg(not(all(test, loom)))]
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+pub(crate) use parking_lot::{
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 #[cfg(not(all(test, loom)))]
 pub(crate) use plain::{CachePadded, UnsafeCell, zeroed_slice};
 #[cfg(not(all(test, loom)))]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::error::TableError;
-use super::kind::{Keeps, Set};
+use super::kind::{Keeps, TableKind};
 use super::store::{Store, Terms};
 use super::table::{Inner, Table};
 use crate::process::belongings::Belonging;
@@ -17,27 +17,38 @@ use crate::sync::atomic::{AtomicBool, Ordering::AcqRel};
 ///
 /// Fixed for long while much is deleted, a table grows: the keys of deleted objects stay.
 #[must_use = "the table is fixed only as long as this lives"]
-pub struct Fixed<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
-    fixation: Arc<Fixation<K, V, Kind>>,
+pub struct Fixed {
+    fixation: Arc<dyn End>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> fmt::Debug for Fixed<K, V, Kind> {
+impl fmt::Debug for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixed").finish_non_exhaustive()
     }
 }
 
-struct Fixation<K: 'static, V: 'static, Kind: Keeps<K, V>> {
+impl Drop for Fixed {
+    fn drop(&mut self) {
+        self.fixation.end();
+    }
+}
+
+/// Something that ends, once.
+trait End: Send + Sync {
+    fn end(&self);
+}
+
+struct Fixation<K, V, Kind: TableKind> {
     table: Arc<Inner<K, V, Kind>>,
     number: u64,
     by: Option<Pid>,
     over: AtomicBool,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// Fixes the table, as often as it is called, each time until what it returns is dropped or the calling
     /// process dies. For whoever may read it. OTP: `ets:safe_fixtable/2`.
-    pub fn fix(&self) -> Result<Fixed<K, V, Kind>, TableError> {
+    pub fn fix(&self) -> Result<Fixed, TableError> {
         let common = &self.inner.common;
         common.read().admit()?;
         let core = &common.core;
@@ -62,13 +73,20 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Fixation<K, V, Kind> {
-    /// Ends it, once.
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> End for Fixation<K, V, Kind> {
     fn end(&self) {
         if self.over.swap(true, AcqRel) {
             return;
         }
         let common = &self.table.common;
+        if let Some(pid) = self.by {
+            drop(
+                common
+                    .core
+                    .belongings
+                    .take_back(&common.core, pid, self.number),
+            );
+        }
         {
             let mut rights = common.rights.lock();
             if let Some(times) = rights.fixed.get_mut(&self.by) {
@@ -83,19 +101,8 @@ impl<K, V, Kind: Keeps<K, V>> Fixation<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Belonging for Fixation<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Belonging for Fixation<K, V, Kind> {
     fn bereave(self: Arc<Self>, _: Pid) {
         self.end();
-    }
-}
-
-impl<K, V, Kind: Keeps<K, V>> Drop for Fixed<K, V, Kind> {
-    fn drop(&mut self) {
-        let fixation = &self.fixation;
-        if let Some(pid) = fixation.by {
-            let belongings = &fixation.table.common.core.belongings;
-            drop(belongings.take_back(pid, fixation.number));
-        }
-        fixation.end();
     }
 }

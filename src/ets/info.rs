@@ -46,7 +46,7 @@ pub struct TableInfo {
     pub ttl: Option<Duration>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// What there is to say about the table; also about one the caller may not read. OTP: `ets:info/1`.
     pub fn info(&self) -> Result<TableInfo, TableError> {
         self.inner.common.pass(Need::Keep).admit()?;
@@ -54,7 +54,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     pub(super) fn describe(&self) -> TableInfo {
         let common = &self.common;
         let (owner, name, fixed) = {

@@ -100,7 +100,10 @@ pub(super) fn pid(core: &CoreRef) -> Option<Pid> {
             Some(keeper)
         }
         Err(other) => {
-            drop(core.belongings.take_back(candidate.cell().pid(), number));
+            drop(
+                core.belongings
+                    .take_back(core, candidate.cell().pid(), number),
+            );
             candidate.abandon();
             Some(other)
         }

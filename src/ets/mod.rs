@@ -91,6 +91,7 @@ mod common;
 mod counter;
 #[cfg(any(feature = "tab2file", feature = "persist"))]
 mod draft;
+mod engine;
 mod error;
 #[cfg(feature = "tab2file")]
 mod file;

@@ -3,16 +3,17 @@
 use std::borrow::Borrow;
 
 use super::common::Expiry;
+use super::engine::{Holds, Storage};
 use super::error::TableError;
-use super::kind::{Engine, Finds, Holds, Keeps};
+use super::kind::{Finds, Keeps, TableKind};
 use super::store::{Batch, Entry, Find, Place, Spot, Store};
 use super::table::{Inner, Table};
 
 /// What a store of this kind calls the place of a key.
 type SpotOf<'a, K, V, Kind> =
-    <<Kind as Engine<K, V>>::Store as Store<K, <Kind as Engine<K, V>>::Content>>::Spot<'a>;
+    <<Kind as Storage>::Store<K, V> as Store<K, <Kind as Storage>::Content<V>>>::Spot<'a>;
 
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// Inserts an object. In sets it replaces the one with the same key, key and all; in bags it comes behind
     /// those that have the key, in a [`Bag`](super::Bag) unless an equal one is there. OTP: `ets:insert/2`.
     pub fn insert(&self, key: K, value: V) -> Result<(), TableError> {
@@ -26,7 +27,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         let expires = inner.expires(expiry);
         // Here and below: what may be left over is dropped at the end, when no lock is held any more, also
         // if something panics.
-        let mut new = Some(Kind::Content::of(value));
+        let mut new = Some(Kind::Content::<V>::of(value));
         let mut old = None;
         inner.store.enter(&inner.common.write(), key, |place| {
             old = put::<K, V, Kind>(place, &mut new, expires);
@@ -44,7 +45,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
     pub fn insert_new_with(&self, key: K, value: V, expiry: Expiry) -> Result<bool, TableError> {
         let inner = &self.inner;
         let expires = inner.expires(expiry);
-        let mut new = Some(Kind::Content::of(value));
+        let mut new = Some(Kind::Content::<V>::of(value));
         let inserted = inner.store.enter(&inner.common.write(), key, |place| {
             if place.spot.entry().is_some() {
                 return false;
@@ -105,7 +106,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         let expires = inner.expires(expiry);
         let entry = |(key, value)| Entry {
             key,
-            content: Kind::Content::of(value),
+            content: Kind::Content::<V>::of(value),
             expires,
         };
         let objects: Vec<_> = objects.into_iter().map(entry).collect();
@@ -123,7 +124,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
                     continue;
                 };
                 if Kind::may_join(&old.content, &new.content) {
-                    batch.merge(i, Kind::Content::push);
+                    batch.merge(i, Kind::Content::<V>::push);
                 }
             }
             true
@@ -176,7 +177,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
         K: Borrow<Q>,
         Kind: Finds<K, V, Q>,
     {
-        let select = |content: &Kind::Content| Kind::element(content, select);
+        let select = |content: &Kind::Content<V>| Kind::element(content, select);
         self.inner
             .look(key, |content| content.map(select))?
             .ok_or(TableError::BadKey)
@@ -272,9 +273,9 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
 /// Inserts a content at its place; what is there no more comes back.
 fn put<K: 'static, V: 'static, Kind: Keeps<K, V>>(
     place: &mut Place<'_, K, SpotOf<'_, K, V, Kind>>,
-    new: &mut Option<Kind::Content>,
+    new: &mut Option<Kind::Content<V>>,
     expires: u64,
-) -> Option<Entry<K, Kind::Content>> {
+) -> Option<Entry<K, Kind::Content<V>>> {
     if Kind::JOINS {
         if let (Some(old), Some(content)) = (place.spot.entry(), new.as_ref()) {
             if Kind::may_join(&old.content, content) {
@@ -291,13 +292,13 @@ fn put<K: 'static, V: 'static, Kind: Keeps<K, V>>(
     place.insert(new.take()?, expires)
 }
 
-impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     /// Looks at what is under a key.
     #[inline]
     fn look<Q: ?Sized, R>(
         &self,
         key: &Q,
-        look: impl FnOnce(Option<&Kind::Content>) -> R,
+        look: impl FnOnce(Option<&Kind::Content<V>>) -> R,
     ) -> Result<R, TableError>
     where
         K: Borrow<Q>,
@@ -310,14 +311,14 @@ impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
 }
 
 /// Objects that were taken out one by one, to be dropped when no lock is held.
-pub(super) struct Picked<K: 'static, V: 'static, Kind: Keeps<K, V>> {
+pub(super) struct Picked<K, V, Kind: TableKind> {
     pub(super) count: usize,
-    entries: Vec<super::store::Removed<K, Kind::Content>>,
+    entries: Vec<super::store::Removed<K, Kind::Content<V>>>,
     values: Vec<V>,
     places: Vec<usize>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Default for Picked<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Default for Picked<K, V, Kind> {
     fn default() -> Self {
         Picked {
             count: 0,
@@ -328,9 +329,9 @@ impl<K, V, Kind: Keeps<K, V>> Default for Picked<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Picked<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Picked<K, V, Kind> {
     /// Takes the objects out that `wanted` says.
-    pub(super) fn take<S: Spot<K, Kind::Content>>(
+    pub(super) fn take<S: Spot<K, Kind::Content<V>>>(
         &mut self,
         spot: &mut S,
         mut wanted: impl FnMut(&K, &V) -> bool,

@@ -7,7 +7,7 @@ use super::error::TableError;
 use super::kind::{Finds, Keeps, OrderedSet};
 use super::table::Table;
 
-impl<K: Clone, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: Clone + 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// The first key; `None`: there is none. In tables without an order, any one. OTP: `ets:first/1`.
     pub fn first(&self) -> Result<Option<K>, TableError> {
         let inner = &self.inner;

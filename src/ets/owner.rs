@@ -17,7 +17,7 @@
 
 use super::common::Owner;
 use super::error::TableError;
-use super::kind::{Keeps, Set};
+use super::kind::{Keeps, Set, TableKind};
 use super::table::{Inner, Table};
 use crate::destination::Destination;
 use crate::process::cell::CellRef;
@@ -34,7 +34,7 @@ use crate::system::Handle;
 /// any type.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Transfer<K: 'static, V: 'static, Kind: Keeps<K, V> = Set, D = ()> {
+pub struct Transfer<K, V, Kind: TableKind = Set, D = ()> {
     /// The table.
     pub table: Table<K, V, Kind>,
     /// Who owned it before.
@@ -44,7 +44,7 @@ pub struct Transfer<K: 'static, V: 'static, Kind: Keeps<K, V> = Set, D = ()> {
 }
 
 /// Who gets a table when its owner dies.
-pub(super) trait Heir<K: 'static, V: 'static, Kind: Keeps<K, V>>: Send + Sync {
+pub(super) trait Heir<K, V, Kind: TableKind>: Send + Sync {
     /// The transfer message of the table, which `from` owned.
     fn letter(&self, table: Table<K, V, Kind>, from: Pid) -> Option<Envelope>;
     /// Which process that is.
@@ -93,7 +93,7 @@ where
     })
 }
 
-fn transfer<K, V, Kind: Keeps<K, V>, D>(
+fn transfer<K: 'static, V: 'static, Kind: Keeps<K, V>, D>(
     table: Table<K, V, Kind>,
     from: Pid,
     to: &impl Destination<Transfer<K, V, Kind, D>>,
@@ -103,7 +103,7 @@ fn transfer<K, V, Kind: Keeps<K, V>, D>(
     to.letter(&system, Transfer { table, from, data }).0
 }
 
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// Makes `to` the owner, and sends it a [`Transfer`]. For the owner only. A name is looked up now. OTP:
     /// `ets:give_away/3`.
     ///
@@ -132,7 +132,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
             // It was faster on another thread.
             return Err(TableError::Access);
         }
-        drop(core.belongings.take_back(from, inner.common.number));
+        drop(core.belongings.take_back(core, from, inner.common.number));
         if inner.belong(&cell) {
             letter.send(core);
             return Ok(());
@@ -193,7 +193,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
 /// Deletes a table on the way from one owner to another, unless it arrives.
 struct OnTheWay<'a, K: 'static, V: 'static, Kind: Keeps<K, V>>(Option<&'a Arc<Inner<K, V, Kind>>>);
 
-impl<K, V, Kind: Keeps<K, V>> Drop for OnTheWay<'_, K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Drop for OnTheWay<'_, K, V, Kind> {
     fn drop(&mut self) {
         if let Some(table) = self.0 {
             table.orphan();
@@ -201,7 +201,7 @@ impl<K, V, Kind: Keeps<K, V>> Drop for OnTheWay<'_, K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     /// What becomes of the table as `owner` dies, if it is still that one's.
     pub(super) fn inherit(self: Arc<Self>, owner: Pid) {
         let common = &self.common;

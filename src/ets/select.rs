@@ -9,8 +9,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
+use super::engine::Holds;
 use super::error::TableError;
-use super::kind::{Engine, Holds, Keeps, Replaces};
+use super::kind::{Keeps, Replaces, TableKind};
 use super::objects::Picked;
 use super::store::{Entry, Spot, Store};
 use super::table::{Inner, Table};
@@ -18,10 +19,7 @@ use super::table::{Inner, Table};
 /// How many objects are taken out, or replaced, before they are dropped.
 const SHEAF: usize = 1024;
 
-type CursorOf<K, V, Kind> =
-    <<Kind as Engine<K, V>>::Store as Store<K, <Kind as Engine<K, V>>::Content>>::Cursor;
-
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// What `select` makes of those objects of which it makes something. In the order of the keys in an
     /// ordered set. OTP: `ets:select/2`.
     pub fn select<R>(
@@ -215,7 +213,7 @@ fn flow(stop: bool) -> ControlFlow<()> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     fn each(&self, mut visit: impl FnMut(&K, &V)) -> Result<(), TableError> {
         let _end = self.store.scan(&self.common.read(), None, |entry| {
             each_of::<K, V, Kind>(entry, &mut visit);
@@ -226,7 +224,7 @@ impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
 }
 
 fn each_of<K: 'static, V: 'static, Kind: Keeps<K, V>>(
-    entry: &Entry<K, Kind::Content>,
+    entry: &Entry<K, Kind::Content<V>>,
     mut visit: impl FnMut(&K, &V),
 ) {
     for value in entry.content.values() {
@@ -237,11 +235,11 @@ fn each_of<K: 'static, V: 'static, Kind: Keeps<K, V>>(
 /// A selection that is under way: [`Table::select_pages`]. It can be kept, and moved, as long as one likes;
 /// it holds nothing still. An iterator over pages, too, which ends after an error.
 #[must_use = "a page is looked for when it is asked for"]
-pub struct Pages<K: 'static, V: 'static, Kind: Keeps<K, V>, R, F> {
+pub struct Pages<K, V, Kind: TableKind, R, F> {
     table: Table<K, V, Kind>,
     limit: usize,
     select: F,
-    at: At<CursorOf<K, V, Kind>>,
+    at: At<Kind::Cursor<K>>,
     /// Selected already, but for a later page: the objects of one key are looked at together.
     ahead: Vec<R>,
     selected: PhantomData<R>,
@@ -254,7 +252,7 @@ enum At<C> {
     End,
 }
 
-impl<K, V, Kind: Keeps<K, V>, R, F> fmt::Debug for Pages<K, V, Kind, R, F> {
+impl<K, V, Kind: TableKind, R, F> fmt::Debug for Pages<K, V, Kind, R, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pages")
             .field("table", &self.table)
@@ -265,6 +263,8 @@ impl<K, V, Kind: Keeps<K, V>, R, F> fmt::Debug for Pages<K, V, Kind, R, F> {
 
 impl<K, V, Kind, R, F> Pages<K, V, Kind, R, F>
 where
+    K: 'static,
+    V: 'static,
     Kind: Keeps<K, V>,
     F: FnMut(&K, &V) -> Option<R>,
 {
@@ -299,6 +299,8 @@ fn page<R>(ahead: &mut Vec<R>, limit: usize) -> Option<Vec<R>> {
 
 impl<K, V, Kind, R, F> Iterator for Pages<K, V, Kind, R, F>
 where
+    K: 'static,
+    V: 'static,
     Kind: Keeps<K, V>,
     F: FnMut(&K, &V) -> Option<R>,
 {

@@ -8,10 +8,11 @@ use super::common::{Access, Clearing, Common, Deletion, Expiry, Need, Owner};
 use super::error::TableError;
 use super::info::TableInfo;
 use super::keeper::{self, Job, Rubbish, Sweeper};
-use super::kind::{Keeps, Set};
+use super::kind::{Keeps, Set, TableKind};
 use super::owner::{SomeHeir, heir};
 use super::store::{Cleared, Content, NEVER, Store, Swept};
 use super::tables::Tables;
+use crate::exit;
 use crate::process::belongings::Belonging;
 use crate::process::cell::CellRef;
 use crate::process::context::ProcessContext;
@@ -40,18 +41,18 @@ const FEW: usize = 256;
 /// # Errors
 /// Every operation can fail with [`TableError::Gone`]; with [`TableError::Access`], if the caller may not read
 /// or write the table; and with [`TableError::Nested`]. Where there is more to say, the method does.
-pub struct Table<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
+pub struct Table<K, V, Kind: TableKind = Set> {
     pub(super) inner: Arc<Inner<K, V, Kind>>,
 }
 
 /// The table itself.
-pub(super) struct Inner<K: 'static, V: 'static, Kind: Keeps<K, V>> {
+pub(super) struct Inner<K, V, Kind: TableKind> {
     pub(super) common: Common,
-    pub(super) store: Kind::Store,
+    pub(super) store: Kind::Store<K, V>,
     pub(super) heir: Mutex<Option<SomeHeir<K, V, Kind>>>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Clone for Table<K, V, Kind> {
+impl<K, V, Kind: TableKind> Clone for Table<K, V, Kind> {
     fn clone(&self) -> Self {
         Table {
             inner: self.inner.clone(),
@@ -59,15 +60,15 @@ impl<K, V, Kind: Keeps<K, V>> Clone for Table<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> PartialEq for Table<K, V, Kind> {
+impl<K, V, Kind: TableKind> PartialEq for Table<K, V, Kind> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Eq for Table<K, V, Kind> {}
+impl<K, V, Kind: TableKind> Eq for Table<K, V, Kind> {}
 
-impl<K, V, Kind: Keeps<K, V>> fmt::Debug for Table<K, V, Kind> {
+impl<K, V, Kind: TableKind> fmt::Debug for Table<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let common = &self.inner.common;
         let mut f = f.debug_struct("Table");
@@ -95,7 +96,7 @@ impl<K, V, Kind: Keeps<K, V>> fmt::Debug for Table<K, V, Kind> {
 /// scores.insert(90, "ann".into())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TableBuilder<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
+pub struct TableBuilder<K, V, Kind: TableKind = Set> {
     name: Option<Arc<str>>,
     access: Option<Access>,
     ttl: Option<Duration>,
@@ -103,7 +104,7 @@ pub struct TableBuilder<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
     heir: Option<SomeHeir<K, V, Kind>>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> fmt::Debug for TableBuilder<K, V, Kind> {
+impl<K, V, Kind: TableKind> fmt::Debug for TableBuilder<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableBuilder")
             .field("kind", &Kind::TYPE)
@@ -115,7 +116,7 @@ impl<K, V, Kind: Keeps<K, V>> fmt::Debug for TableBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Default for TableBuilder<K, V, Kind> {
+impl<K, V, Kind: TableKind> Default for TableBuilder<K, V, Kind> {
     fn default() -> Self {
         TableBuilder {
             name: None,
@@ -127,7 +128,7 @@ impl<K, V, Kind: Keeps<K, V>> Default for TableBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
     /// The defaults that each method names.
     pub fn new() -> Self {
         Self::default()
@@ -221,7 +222,7 @@ impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
         );
         let inner = Arc::new(Inner {
             common,
-            store: Kind::Store::new(),
+            store: Kind::Store::<K, V>::new(),
             heir: Mutex::new(self.heir),
         });
         prepare(&inner);
@@ -242,7 +243,7 @@ impl<K, V, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// Makes a protected table without a name, owned by the process of `cx`: a server's
     /// [`Context`](crate::Context) or an [`Inbox`](crate::Inbox). OTP: `ets:new/2`.
     ///
@@ -267,7 +268,8 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
             .inner
             .store
             .clear(&Deletion::of(self.inner.common.write()))?;
-        self.inner.clear_up(cleared);
+        self.inner.forget();
+        self.inner.dispose(cleared);
         Ok(())
     }
 
@@ -318,7 +320,7 @@ impl<K, V, Kind: Keeps<K, V>> Table<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     /// Makes it one of the belongings of `owner`, whose it is. `false`: that process is dead.
     pub(super) fn own(self: &Arc<Self>, owner: Pid) -> bool {
         let core = &self.common.core;
@@ -353,17 +355,19 @@ impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
             return;
         }
         match self.store.clear(&Clearing) {
-            Ok(cleared) => self.clear_up(cleared),
+            Ok(mut cleared) => {
+                self.forget();
+                if cleared.objects() > FEW {
+                    self.dispose(cleared);
+                } else {
+                    // One by one: more than one `Drop` may panic, and the owner is dying as it is.
+                    while exit::catch(|| cleared.drop_some(FEW)) != Ok(false) {}
+                }
+            }
             // From under a lock of the table, as by the end of the system in a closure: the store goes with
             // the last handle.
             Err(_) => self.forget(),
         }
-    }
-
-    /// Clears up after the table is gone, by whoever made it so.
-    fn clear_up(self: &Arc<Self>, cleared: Cleared<K, Kind::Content>) {
-        self.forget();
-        self.dispose(cleared);
     }
 
     /// Lets go of what knows a table that is gone.
@@ -371,14 +375,14 @@ impl<K, V, Kind: Keeps<K, V>> Inner<K, V, Kind> {
         let core = &self.common.core;
         core.attached.get::<Tables>().leave(self.as_ref());
         if let Owner::Process(owner) = self.common.owner() {
-            drop(core.belongings.take_back(owner, self.common.number));
+            drop(core.belongings.take_back(core, owner, self.common.number));
         }
         let heir = self.heir.lock().take();
         drop(heir);
     }
 
     /// Drops what was in the store: now, or bit by bit.
-    pub(super) fn dispose(&self, cleared: Cleared<K, Kind::Content>) {
+    pub(super) fn dispose(&self, cleared: Cleared<K, Kind::Content<V>>) {
         if cleared.objects() > FEW {
             keeper::tell(&self.common.core, Job::Drop(Kind::rubbish(cleared)));
         }
@@ -391,7 +395,7 @@ impl<K: Send + 'static, C: Content + Send> Rubbish for Cleared<K, C> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> Belonging for Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Belonging for Inner<K, V, Kind> {
     fn bereave(self: Arc<Self>, owner: Pid) {
         self.inherit(owner);
     }
@@ -406,7 +410,7 @@ pub(super) trait AnyTable: Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-impl<K, V, Kind: Keeps<K, V>> AnyTable for Inner<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> AnyTable for Inner<K, V, Kind> {
     fn common(&self) -> &Common {
         &self.common
     }
@@ -430,18 +434,22 @@ impl<K, V, Kind: Keeps<K, V>> AnyTable for Inner<K, V, Kind> {
 }
 
 /// A look through a table, as far as it has come.
-struct Sweep<K: 'static, V: 'static, Kind: Keeps<K, V>> {
+struct Sweep<K, V, Kind: TableKind> {
     table: Arc<Inner<K, V, Kind>>,
-    at: Option<<Kind::Store as Store<K, Kind::Content>>::Cursor>,
+    at: Option<Kind::Cursor<K>>,
     soonest: u64,
 }
 
-impl<K, V, Kind: Keeps<K, V>> Sweeper for Sweep<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Sweeper for Sweep<K, V, Kind> {
     fn step(&mut self) -> bool {
         let mut swept = Swept::default();
         let Inner { common, store, .. } = &*self.table;
         let next = store.sweep(&common.pass(Need::Keep), self.at.as_ref(), 1, &mut swept);
         self.soonest = self.soonest.min(swept.soonest);
+        while let Some(removed) = swept.removed.pop() {
+            // For a `Drop` that panics nobody is to blame here.
+            let _panic = exit::drop_quietly(removed);
+        }
         // A table that is gone needs no more.
         self.at = next.ok().flatten();
         self.at.is_some()

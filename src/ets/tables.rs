@@ -68,7 +68,7 @@ impl Tables {
         drop(old);
     }
 
-    pub(super) fn rename<K, V, Kind: Keeps<K, V>>(
+    pub(super) fn rename<K: 'static, V: 'static, Kind: Keeps<K, V>>(
         &self,
         table: &Arc<Inner<K, V, Kind>>,
         name: Arc<str>,
@@ -151,7 +151,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`TableError::NameTaken`]; [`TableError::Gone`]: the system has ended.
-    pub fn table<K, V, Kind: Keeps<K, V>>(
+    pub fn table<K: 'static, V: 'static, Kind: Keeps<K, V>>(
         &self,
         table: TableBuilder<K, V, Kind>,
     ) -> Result<Table<K, V, Kind>, TableError> {
@@ -162,7 +162,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`TableError::NoTable`]; [`TableError::WrongType`]: it has other keys or values, or is of another kind.
-    pub fn table_named<K, V, Kind: Keeps<K, V>>(
+    pub fn table_named<K: 'static, V: 'static, Kind: Keeps<K, V>>(
         &self,
         name: &str,
     ) -> Result<Table<K, V, Kind>, TableError> {

@@ -13,7 +13,7 @@ use super::kind::{Finds, Unique};
 use super::store::{Find, One, Spot, Store};
 use super::table::{Inner, Table};
 
-impl<K, V: Clone, Kind: Unique<K, V>> Table<K, V, Kind> {
+impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Table<K, V, Kind> {
     /// Changes the value under a key; what `change` returns, or `None` if there is none. How long the object
     /// stays does not change. (OTP has no such thing: there are no closures in its tables.)
     pub fn update<Q: ?Sized, R>(
@@ -203,7 +203,7 @@ impl<K, V: Clone, Kind: Unique<K, V>> Table<K, V, Kind> {
     }
 }
 
-impl<K, V: Clone, Kind: Unique<K, V>> Inner<K, V, Kind> {
+impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Inner<K, V, Kind> {
     /// Changes a value, unless `change` fails. `None`: there is none.
     fn change<Q: ?Sized, R>(
         &self,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::ask::{Pending, question};
 use super::call::{Call, note_other_wait, out_of_turn, waits};
 use super::cell::{Cell, Passed};
+use super::death;
 use super::deliver::{send_signal, send_to_nobody};
 use super::info::ProcessInfo;
 use super::node::{Kind, Node};
@@ -131,18 +132,14 @@ impl ProcessContext {
             return;
         }
         self.extra().unlinking.remove(&pid);
-        let linked = self
-            .core()
-            .find(pid)
-            .is_some_and(|peer| send_signal(&peer, Signal::Link { from: me }).is_ok());
-        if !linked {
-            let signal = Signal::Exit {
-                from: Some(pid),
-                reason: ExitReason::NoProc,
-                cause: Cause::Link,
-            };
-            // To oneself, so it arrives.
-            let _ = send_signal(self.cell(), signal);
+        let core = self.core();
+        let signal = Signal::Link { from: me };
+        let refused = match core.find(pid) {
+            Some(peer) => send_signal(&peer, signal).err(),
+            None => Some(signal),
+        };
+        if let Some(signal) = refused {
+            death::refuse_in_time(core, pid, signal);
         }
     }
 
@@ -220,19 +217,13 @@ impl ProcessContext {
         }
         self.extra().monitoring.insert(monitor, pid);
         let watcher = Watcher::Process(self.pid());
-        let lost = match core.find(pid) {
-            Some(target) => send_signal(&target, Signal::Monitor { monitor, watcher }).is_err(),
-            None => true,
+        let signal = Signal::Monitor { monitor, watcher };
+        let refused = match core.find(pid) {
+            Some(target) => send_signal(&target, signal).err(),
+            None => Some(signal),
         };
-        if lost {
-            let down = Down {
-                monitor,
-                pid,
-                reason: ExitReason::NoProc,
-            };
-            let node = SystemNode::notice(Notice::Down(down));
-            // SAFETY: a fresh node for any process.
-            unsafe { deliver(self.cell(), node, Class::Exempt).settle(self.cell()) };
+        if let Some(signal) = refused {
+            death::refuse_in_time(core, pid, signal);
         }
         monitor
     }
@@ -485,16 +476,8 @@ pub(crate) fn monitor_outside(core: &CoreRef, pid: Pid, timeout: Option<Duration
         Some(cell) => send_signal(&cell, signal).err(),
         None => Some(signal),
     };
-    if let Some(Signal::Monitor {
-        watcher: Watcher::Outside(answer),
-        ..
-    }) = refused
-    {
-        answer.send(Ok(Down {
-            monitor,
-            pid,
-            reason: ExitReason::NoProc,
-        }));
+    if let Some(signal) = refused {
+        death::refuse_in_time(core, pid, signal);
     }
     Monitor {
         call: Call::new(core, pending, timeout),

@@ -210,9 +210,9 @@ fn settle(cell: &Cell) {
     // Relaxed: see `belongings`, invariant 2.
     if cell.owns.load(Relaxed) {
         let (core, pid) = (&cell.core, cell.pid());
-        for thing in core.belongings.settle(pid) {
+        core.belongings.settle(core, pid, |thing| {
             ending(core, pid, || thing.bereave(pid));
-        }
+        });
     }
 }
 
@@ -343,6 +343,14 @@ pub(crate) unsafe fn abandon(core: &Core, cell: &CellRef) {
             drop_unread(core, cell.pid(), node);
         }
         Cell::release(cell.this());
+    }
+}
+
+/// As [`refuse`], once what the dead process owned has gone where it goes: a link or a monitor that comes
+/// while it is dying must not tell of the death earlier than one that was there before.
+pub(super) fn refuse_in_time(core: &Core, dead: Pid, signal: Signal) {
+    if let Some(signal) = core.belongings.keep_waiting(dead, signal) {
+        refuse(core, dead, signal);
     }
 }
 

@@ -23,16 +23,13 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
 mod hash;
-mod index;
-mod leaf;
 pub(crate) mod nesting;
 mod ordered;
-mod shard;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hash::HashStore;
+pub(crate) use hash::{HashStore, Position};
 pub(crate) use nesting::Nested;
 pub(crate) use ordered::{OrderedStore, Seek};
 
@@ -369,7 +366,7 @@ pub(crate) struct Cleared<K, C> {
 
 /// What a part of a store was.
 enum Part<K, C> {
-    Slots(Vec<shard::Slot<K, C>>),
+    Slots(Vec<hash::Slot<K, C>>),
     Entries(Vec<Entry<K, C>>),
     Contents(Vec<C>),
 }

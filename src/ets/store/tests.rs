@@ -91,8 +91,7 @@ fn all<K: Clone + 'static, C: Content + Clone>(
 }
 
 /// One store after random operations, and its model.
-fn agrees_with_a_model<S: Set>(seed: u64) {
-    let store = S::new();
+fn agrees_with_a_model(store: impl Set, seed: u64) {
     let open = Open::default();
     let mut model: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     let mut random = Random(seed | 1);
@@ -159,7 +158,7 @@ fn agrees_with_a_model<S: Set>(seed: u64) {
             }
             8 => {
                 let mut swept = Swept::default();
-                let end = store.sweep(&open, None, 100, &mut swept);
+                let end = store.sweep(&open, None, 10_000, &mut swept);
                 assert!(matches!(end, Ok(None)));
                 let before = model.len();
                 model.retain(|_, (_, expires)| lives(&open, *expires));
@@ -189,10 +188,17 @@ fn agrees_with_a_model<S: Set>(seed: u64) {
 
 #[test]
 fn a_hash_store_agrees_with_a_map() {
-    (1..30).for_each(agrees_with_a_model::<HashStore<u64, One<u64>>>);
+    (1..30).for_each(|seed| agrees_with_a_model(HashStore::new(), seed));
 }
 
 #[test]
 fn an_ordered_store_agrees_with_a_map() {
-    (1..30).for_each(agrees_with_a_model::<OrderedStore<u64, One<u64>>>);
+    (1..30).for_each(|seed| agrees_with_a_model(OrderedStore::new(), seed));
+}
+
+#[test]
+fn an_ordered_store_of_small_leaves_agrees_with_a_map() {
+    for seed in 1..60 {
+        agrees_with_a_model(OrderedStore::with_leaves_of(2 + seed as usize % 20), seed);
+    }
 }

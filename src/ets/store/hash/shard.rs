@@ -23,8 +23,8 @@
 
 use std::borrow::Borrow;
 
+use super::super::{Content, Entry, Part, Removed, counted};
 use super::index::{self, Index};
-use super::{Content, Entry, Part, Removed};
 
 /// Ends the free list.
 const NONE: u32 = u32::MAX;
@@ -33,7 +33,7 @@ const NONE: u32 = u32::MAX;
 const SMALL: usize = 64;
 
 #[derive(Debug)]
-pub(super) enum Slot<K, C> {
+pub(crate) enum Slot<K, C> {
     Free { next: u32 },
     Live { tag: u32, entry: Entry<K, C> },
     Tomb { tag: u32, key: K },
@@ -268,11 +268,7 @@ impl<K, C: Content> Shard<K, C> {
         let Slot::Live { entry, .. } = self.slots.get_mut(slot as usize)? else {
             return None;
         };
-        Some(super::counted(
-            &mut entry.content,
-            &mut self.objects,
-            change,
-        ))
+        Some(counted(&mut entry.content, &mut self.objects, change))
     }
 
     /// Forgets the keys of removed entries, which come back.

@@ -9,10 +9,14 @@
 use std::borrow::Borrow;
 use std::ops::Bound;
 
-use super::{Content, Entry, Removed};
+use super::super::{Content, Entry, Removed, counted};
 
 #[derive(Debug)]
 pub(super) struct Leaf<K, C> {
+    /// Changes whenever the range of keys does that belongs here.
+    pub(super) version: u32,
+    /// Where that range begins, except for the first leaf and those not in use.
+    pub(super) low: Option<K>,
     entries: Vec<Entry<K, C>>,
     objects: usize,
 }
@@ -20,6 +24,8 @@ pub(super) struct Leaf<K, C> {
 impl<K, C> Default for Leaf<K, C> {
     fn default() -> Self {
         Leaf {
+            version: 0,
+            low: None,
             entries: Vec::new(),
             objects: 0,
         }
@@ -124,12 +130,47 @@ impl<K, C: Content> Leaf<K, C> {
 
     /// Changes a content in place.
     pub(super) fn alter<R>(&mut self, at: usize, change: impl FnOnce(&mut C) -> R) -> R {
-        super::counted(&mut self.entries[at].content, &mut self.objects, change)
+        counted(&mut self.entries[at].content, &mut self.objects, change)
     }
 
     /// Takes out all.
     pub(super) fn clear(&mut self) -> Vec<Entry<K, C>> {
-        std::mem::take(self).entries
+        self.objects = 0;
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Moves what is at `at` and behind into an empty one.
+    pub(super) fn split_into(&mut self, at: usize, empty: &mut Self) {
+        empty.entries = self.entries.split_off(at);
+        let moved = empty.entries.iter().map(|entry| entry.content.objects());
+        empty.objects = moved.sum();
+        self.objects -= empty.objects;
+    }
+
+    /// Moves all into the one before it.
+    pub(super) fn join_to(&mut self, before: &mut Self) {
+        before.entries.append(&mut self.entries);
+        before.objects += std::mem::take(&mut self.objects);
+        self.entries = Vec::new();
+    }
+
+    /// Puts in entries of keys that are not there, ascending, with the places where `find` said they would
+    /// be.
+    pub(super) fn put_all(&mut self, new: Vec<(usize, Entry<K, C>)>) {
+        let Some((first, _)) = new.first() else {
+            return;
+        };
+        let behind = self.entries.split_off(*first);
+        let mut at = *first;
+        self.entries.reserve(behind.len() + new.len());
+        let mut behind = behind.into_iter();
+        for (place, entry) in new {
+            self.entries.extend(behind.by_ref().take(place - at));
+            at = place;
+            self.objects += entry.content.objects();
+            self.entries.push(entry);
+        }
+        self.entries.extend(behind);
     }
 
     /// Invariants 1 and 2.
