@@ -1,24 +1,34 @@
-//! noex does what Erlang/OTP does: one script of operations played on both, and what was seen
-//! compared line by line. The scenarios and their language are in tests/otp/README.md.
+//! noex does what Erlang/OTP and Elixir do: one script of operations played on both, and what was
+//! seen compared line by line. The scenarios and their language are in tests/otp/README.md.
 //!
-//! Skipped with a notice where there is no `erl`; with NOEX_REQUIRE_ERLANG=1 that is a failure.
+//! Skipped with a notice where there is no `erl`, or, for what OTP has not, no `elixir`; with
+//! NOEX_REQUIRE_ERLANG=1 and NOEX_REQUIRE_ELIXIR=1 that is a failure.
 
 mod support;
 
 #[path = "otp/actor.rs"]
 mod actor;
+#[path = "otp/agents.rs"]
+mod agents;
+#[path = "otp/dynamic.rs"]
+mod dynamic;
 #[path = "otp/erlang.rs"]
 mod erlang;
+#[path = "otp/partitions.rs"]
+mod partitions;
 #[path = "otp/play.rs"]
 mod play;
 #[path = "otp/scenario.rs"]
 mod scenario;
+#[path = "otp/tasks.rs"]
+mod tasks;
 #[path = "otp/tree.rs"]
 mod tree;
 #[path = "otp/world.rs"]
 mod world;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use play::On;
@@ -54,7 +64,23 @@ themes! {
     supervisor_stops: supervisors_stop_children_as_in_otp,
     supervisor_children: supervisors_answer_as_in_otp,
     supervisor_trees: trees_of_supervisors_do_what_they_do_in_otp,
+    task: tasks_do_what_they_do_in_elixir,
+    task_stream: streams_of_tasks_do_what_they_do_in_elixir,
+    task_supervisor: supervisors_of_tasks_do_what_they_do_in_elixir,
+    agent: agents_do_what_they_do_in_elixir,
+    dynamic_supervisor: dynamic_supervisors_do_what_they_do_in_elixir,
+    partition_supervisor: partition_supervisors_do_what_they_do_in_elixir,
 }
+
+/// Those that need Elixir.
+const ELIXIR: &[&str] = &[
+    "task",
+    "task_stream",
+    "task_supervisor",
+    "agent",
+    "dynamic_supervisor",
+    "partition_supervisor",
+];
 
 /// The scenarios of each file.
 type Themes = Vec<(&'static str, Vec<Arc<Scenario>>)>;
@@ -75,19 +101,43 @@ fn otp() -> Option<&'static HashMap<String, Vec<String>>> {
     static OTP: OnceLock<Option<HashMap<String, Vec<String>>>> = OnceLock::new();
     OTP.get_or_init(|| {
         if !erlang::is_there() {
-            let required = std::env::var_os("NOEX_REQUIRE_ERLANG").is_some_and(|it| it == "1");
-            assert!(!required, "erl is missing: apt-get install erlang-base");
-            eprintln!("skipped: there is no erl to compare with");
+            missing("erl", "erlang-base", "NOEX_REQUIRE_ERLANG");
             return None;
         }
-        let scenarios: Vec<&Scenario> = all().iter().flat_map(|(_, of)| of).map(|s| &**s).collect();
-        Some(erlang::traces(&scenarios))
+        let elixir = elixir();
+        let played = all()
+            .iter()
+            .filter(|(theme, _)| elixir.is_some() || !ELIXIR.contains(theme));
+        let scenarios: Vec<&Scenario> = played.flat_map(|(_, of)| of).map(|s| &**s).collect();
+        Some(erlang::traces(&scenarios, elixir.as_deref()))
     })
     .as_ref()
 }
 
+/// Where Elixir is; `None`: there is none.
+fn elixir() -> Option<PathBuf> {
+    static ELIXIR: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = ELIXIR.get_or_init(|| {
+        let found = erlang::elixir();
+        if found.is_none() {
+            missing("elixir", "elixir", "NOEX_REQUIRE_ELIXIR");
+        }
+        found
+    });
+    found.clone()
+}
+
+fn missing(command: &str, package: &str, required: &str) {
+    let required = std::env::var_os(required).is_some_and(|it| it == "1");
+    assert!(!required, "{command} is missing: apt-get install {package}");
+    eprintln!("skipped: there is no {command} to compare with");
+}
+
 fn compare(theme: &str) {
     let Some(otp) = otp() else { return };
+    if ELIXIR.contains(&theme) && elixir().is_none() {
+        return;
+    }
     let (_, scenarios) = all()
         .iter()
         .find(|(name, _)| *name == theme)
@@ -228,5 +278,5 @@ fn each_file_is_played_and_each_scenario_has_a_name_of_its_own() {
     for scenario in all().iter().flat_map(|(_, scenarios)| scenarios) {
         assert!(names.insert(&scenario.name), "twice: {}", scenario.name);
     }
-    assert!(names.len() >= 150, "only {} scenarios", names.len());
+    assert!(names.len() >= 1000, "only {} scenarios", names.len());
 }

@@ -182,12 +182,11 @@ fn items_are_taken_only_when_a_task_may_start() {
             let items = (0u32..).inspect(|_| {
                 count.fetch_add(1, SeqCst);
             });
-            let look = |taken: &AtomicUsize| taken.load(SeqCst);
             let mut stream = async_stream(&cx, items, |n, _| async move { n }).max_concurrency(3);
-            let mut counts = vec![look(&taken)];
+            let mut counts = vec![count_of(&taken)];
             for n in 0..5 {
                 assert_eq!(stream.next_value().await, Some(Ok(n)));
-                counts.push(look(&taken));
+                counts.push(count_of(&taken));
             }
             counts
         });
@@ -197,6 +196,40 @@ fn items_are_taken_only_when_a_task_may_start() {
             assert!(taken >= given && taken >= 3, "{taken} taken for {given}");
         }
     });
+}
+
+#[test]
+fn nothing_is_taken_while_there_is_a_value_to_give() {
+    on_all(|system| {
+        for (max, ordered) in [(1, true), (1, false), (3, false)] {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let count = taken.clone();
+            let counts = run(system, move |cx| async move {
+                let items = (0u32..).inspect(|_| {
+                    count.fetch_add(1, SeqCst);
+                });
+                let mut stream = async_stream(&cx, items, |n, _| async move { n })
+                    .max_concurrency(max)
+                    .ordered(ordered);
+                let mut counts = Vec::new();
+                for _ in 0..5 {
+                    assert!(matches!(stream.next_value().await, Some(Ok(_))));
+                    counts.push(count_of(&taken));
+                }
+                counts
+            });
+            // As many as were given, and as many as may run less the one whose value came last.
+            assert_eq!(
+                counts,
+                (max..max + 5).collect::<Vec<_>>(),
+                "{max} {ordered}"
+            );
+        }
+    });
+}
+
+fn count_of(counter: &AtomicUsize) -> usize {
+    counter.load(SeqCst)
 }
 
 #[test]

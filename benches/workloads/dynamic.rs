@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use noex::prelude::*;
 use noex::{ChildPid, Inbox, Template};
 
-use crate::support::{Latch, Row, rss, seconds, system};
+use crate::support::{Latch, Row, rss, seconds, shrunk, system};
 
 const CHILDREN: u64 = 1_000_000;
 
@@ -81,11 +81,12 @@ where
     P: ChildPid,
 {
     let system = system(schedulers);
-    start_and_stop(&system, supervisor.clone(), 1000, window, args);
-    let (start, stop, bytes) = start_and_stop(&system, supervisor, CHILDREN, window, args);
+    let n = shrunk(CHILDREN);
+    start_and_stop(&system, supervisor.clone(), shrunk(1000), window, args);
+    let (start, stop, bytes) = start_and_stop(&system, supervisor, n, window, args);
     Row {
-        extra: format!("rss_bytes_per_child={} stop_s={stop:.3}", bytes / CHILDREN),
-        ..Row::new(CHILDREN, start)
+        extra: format!("rss_bytes_per_child={} stop_s={stop:.3}", bytes / n),
+        ..Row::new(n, start)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use noex::prelude::*;
 
-use crate::support::{Latch, Row, seconds, system};
+use crate::support::{Latch, Row, rss, seconds, shrunk, system};
 
 /// Hands a token on until it is worn out.
 struct Node {
@@ -71,26 +71,30 @@ fn chain(system: &System, groups: usize, size: usize, tokens: usize, hops: u64) 
 
 pub(crate) fn pingpong(schedulers: usize) -> Row {
     let system = system(schedulers);
-    chain(&system, 1, 2, 1, 200_000);
-    Row::new(2_000_000, chain(&system, 1, 2, 1, 2_000_000))
+    let hops = shrunk(2_000_000);
+    chain(&system, 1, 2, 1, hops / 10);
+    Row::new(hops, chain(&system, 1, 2, 1, hops))
 }
 
 pub(crate) fn pingpong_pairs(schedulers: usize) -> Row {
     let system = system(schedulers);
-    chain(&system, 1000, 2, 1, 200);
-    Row::new(2_000_000, chain(&system, 1000, 2, 1, 2000))
+    let (pairs, hops) = (shrunk(1000) as usize, 2000);
+    chain(&system, pairs, 2, 1, hops / 10);
+    Row::new(pairs as u64 * hops, chain(&system, pairs, 2, 1, hops))
 }
 
 pub(crate) fn ring(schedulers: usize) -> Row {
     let system = system(schedulers);
-    chain(&system, 1, 1000, 1, 100_000);
-    Row::new(1_000_000, chain(&system, 1, 1000, 1, 1_000_000))
+    let hops = shrunk(1_000_000);
+    chain(&system, 1, 1000, 1, hops / 10);
+    Row::new(hops, chain(&system, 1, 1000, 1, hops))
 }
 
 pub(crate) fn ring_many(schedulers: usize) -> Row {
     let system = system(schedulers);
-    chain(&system, 1, 1000, 1000, 1000);
-    Row::new(10_000_000, chain(&system, 1, 1000, 1000, 10_000))
+    let hops = shrunk(10_000);
+    chain(&system, 1, 1000, 1000, hops / 10);
+    Row::new(1000 * hops, chain(&system, 1, 1000, 1000, hops))
 }
 
 /// Counts what it is sent.
@@ -149,8 +153,9 @@ fn count(system: &System, producers: u64, each: u64) -> f64 {
 
 pub(crate) fn fanin(schedulers: usize) -> Row {
     let system = system(schedulers);
-    count(&system, 8, 25_000);
-    Row::new(2_000_000, count(&system, 8, 250_000))
+    let each = shrunk(250_000);
+    count(&system, 8, each / 10);
+    Row::new(8 * each, count(&system, 8, each))
 }
 
 /// Answers each ping.
@@ -216,32 +221,80 @@ impl HandleCast<Pong> for Fan {
     }
 }
 
-fn fan(system: &System, targets: usize, rounds: u64) -> f64 {
+/// Starts the targets from inside a process: nothing is left behind of as many starts at once.
+fn echoes(system: &System, fan: &ServerRef<Fan>, n: usize) -> Vec<ServerRef<Echo>> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let fan = fan.clone();
+    let starter = move |cx: noex::Inbox<()>| async move {
+        let system = cx.system();
+        let mut echoes = Vec::with_capacity(n);
+        for _ in 0..n {
+            echoes.push(system.start::<Echo>(fan.clone()).await.expect("an echo"));
+        }
+        let _ = tell.send(echoes);
+    };
+    system.spawn(starter).expect("a starter starts");
+    told.recv().expect("the starter finishes")
+}
+
+/// Seconds, and the bytes of memory gained: the targets, and the references to them.
+fn fan(system: &System, targets: usize, rounds: u64) -> (f64, u64) {
+    let before = rss();
     let done = Latch::new(rounds);
     let fan = system
         .start::<Fan>(done.clone())
         .wait()
         .expect("a fan starts");
-    let starts: Vec<_> = (0..targets)
-        .map(|_| system.start::<Echo>(fan.clone()))
-        .collect();
-    let targets: Vec<_> = starts
-        .into_iter()
-        .map(|start| start.wait().expect("an echo starts"))
-        .collect();
-    let pids: Vec<Pid> = targets.iter().map(ServerRef::pid).collect();
+    let targets = echoes(system, &fan, targets);
+    let bytes = rss().saturating_sub(before);
+    let mut pids: Vec<Pid> = targets.iter().map(ServerRef::pid).collect();
     let took = seconds(|| {
         let _ = fan.cast(Start(targets, rounds));
         done.wait();
     });
+    pids.push(fan.pid());
     for pid in pids {
         system.exit(pid, ExitReason::Kill);
     }
-    took
+    (took, bytes)
 }
 
 pub(crate) fn fanout(schedulers: usize) -> Row {
     let system = system(schedulers);
-    fan(&system, 10_000, 2);
-    Row::new(2_000_000, fan(&system, 100_000, 10))
+    let targets = shrunk(100_000);
+    fan(&system, 1 + targets as usize / 10, 2);
+    Row::new(2 * 10 * targets, fan(&system, targets as usize, 10).0)
+}
+
+/// What a message costs among so many processes, each of which answers: as `fanout`.
+fn scale(schedulers: usize, processes: u64) -> Row {
+    let system = system(schedulers);
+    let rounds = (shrunk(1_000_000) / processes).max(1);
+    fan(&system, 100, 10);
+    let (seconds, bytes) = fan(&system, processes as usize, rounds);
+    Row {
+        extra: format!("rss_bytes_per_process={}", bytes / processes),
+        ..Row::new(2 * rounds * processes, seconds)
+    }
+}
+
+pub(crate) fn scale_3(schedulers: usize) -> Row {
+    scale(schedulers, 1_000)
+}
+
+pub(crate) fn scale_4(schedulers: usize) -> Row {
+    scale(schedulers, 10_000)
+}
+
+pub(crate) fn scale_5(schedulers: usize) -> Row {
+    scale(schedulers, 100_000)
+}
+
+pub(crate) fn scale_6(schedulers: usize) -> Row {
+    scale(schedulers, 1_000_000)
+}
+
+/// Ten million live processes, each of which answers.
+pub(crate) fn scale_7(schedulers: usize) -> Row {
+    scale(schedulers, 10_000_000)
 }

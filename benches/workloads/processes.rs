@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{Inbox, Process, Received};
 
-use crate::support::{Latch, Row, rss, seconds, system};
+use crate::support::{Latch, Row, cpu_seconds, rss, seconds, shrunk, shrunk_time, sleeps, system};
 
 /// A spawner gives others a turn now and then, so that what it starts runs and dies meanwhile.
 const TURN: u64 = 64;
@@ -43,8 +44,9 @@ fn short_lived(system: &System, n: u64) -> f64 {
 
 pub(crate) fn spawn(schedulers: usize) -> Row {
     let system = system(schedulers);
-    short_lived(&system, 100_000);
-    Row::new(1_000_000, short_lived(&system, 1_000_000))
+    let n = shrunk(1_000_000);
+    short_lived(&system, n / 10);
+    Row::new(n, short_lived(&system, n))
 }
 
 /// Is told to stop as soon as it is there.
@@ -79,8 +81,9 @@ fn short_servers(system: &System, n: u64) -> f64 {
 
 pub(crate) fn spawn_server(schedulers: usize) -> Row {
     let system = system(schedulers);
-    short_servers(&system, 100_000);
-    Row::new(1_000_000, short_servers(&system, 1_000_000))
+    let n = shrunk(1_000_000);
+    short_servers(&system, n / 10);
+    Row::new(n, short_servers(&system, n))
 }
 
 const KEEP: u64 = 1_000_000;
@@ -143,11 +146,12 @@ fn keep(system: &System, n: u64, servers: bool) -> (f64, u64) {
 
 fn keep_row(schedulers: usize, servers: bool) -> Row {
     let system = system(schedulers);
-    keep(&system, 1000, servers);
-    let (seconds, bytes) = keep(&system, KEEP, servers);
+    let n = shrunk(KEEP);
+    keep(&system, shrunk(1000), servers);
+    let (seconds, bytes) = keep(&system, n, servers);
     Row {
-        extra: format!("rss_bytes_per_process={}", bytes / KEEP),
-        ..Row::new(KEEP, seconds)
+        extra: format!("rss_bytes_per_process={}", bytes / n),
+        ..Row::new(n, seconds)
     }
 }
 
@@ -157,4 +161,23 @@ pub(crate) fn spawn_keep(schedulers: usize) -> Row {
 
 pub(crate) fn spawn_keep_server(schedulers: usize) -> Row {
     keep_row(schedulers, true)
+}
+
+/// Ten thousand processes that have nothing to do, after they had. `n` is milliseconds, and the seconds
+/// are CPU seconds.
+pub(crate) fn idle(schedulers: usize) -> Row {
+    let system = system(schedulers);
+    keep(&system, shrunk(10_000), true);
+    let time = shrunk_time(Duration::from_secs(3));
+    // What was just started comes to rest.
+    std::thread::sleep(time / 4);
+    let (cpu, slept, woken) = (cpu_seconds(), sleeps(), system.stats().wakeups);
+    std::thread::sleep(time);
+    // The one is this thread's own.
+    let slept = (sleeps() - slept - 1) as f64 / time.as_secs_f64();
+    let woken = system.stats().wakeups - woken;
+    Row {
+        extra: format!("wakeups_a_second={slept:.1} of_schedulers={woken}"),
+        ..Row::new(time.as_millis() as u64, cpu_seconds() - cpu)
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use noex::prelude::*;
 
-use crate::support::{Delays, Guard, Latch, Row, cpu_seconds, seconds, system};
+use crate::support::{Delays, Guard, Latch, Row, cpu_seconds, seconds, shrunk, system};
 
 struct Server;
 struct Inc(u64);
@@ -42,8 +42,9 @@ fn calls(system: &System, n: u64) -> f64 {
 
 pub(crate) fn call(schedulers: usize) -> Row {
     let system = system(schedulers);
-    calls(&system, 50_000);
-    Row::new(500_000, calls(&system, 500_000))
+    let n = shrunk(500_000);
+    calls(&system, n / 10);
+    Row::new(n, calls(&system, n))
 }
 
 /// Calls its server, from inside a handler.
@@ -79,8 +80,9 @@ pub(crate) fn call_from_server(schedulers: usize) -> Row {
         let call = client.call_with(Run(server.clone(), n), None);
         call.wait().expect("the client finishes")
     };
-    run(50_000);
-    Row::new(500_000, run(500_000))
+    let n = shrunk(500_000);
+    run(n / 10);
+    Row::new(n, run(n))
 }
 
 /// The client is an OS thread.
@@ -96,8 +98,9 @@ fn calls_sync(system: &System, n: u64) -> f64 {
 
 pub(crate) fn call_sync(schedulers: usize) -> Row {
     let system = system(schedulers);
-    calls_sync(&system, 5_000);
-    Row::new(100_000, calls_sync(&system, 100_000))
+    let n = shrunk(100_000);
+    calls_sync(&system, n / 20);
+    Row::new(n, calls_sync(&system, n))
 }
 
 /// Crashes itself as soon as it runs, as long as the latch has crashes left.
@@ -146,10 +149,11 @@ fn restarts(system: &System, n: u64, panics: bool) -> f64 {
 
 fn supervise_row(schedulers: usize, panics: bool, extra: &str) -> Row {
     let system = system(schedulers);
-    restarts(&system, 1000, panics);
+    let n = shrunk(20_000);
+    restarts(&system, shrunk(1000), panics);
     Row {
         extra: extra.to_owned(),
-        ..Row::new(20_000, restarts(&system, 20_000, panics))
+        ..Row::new(n, restarts(&system, n, panics))
     }
 }
 
@@ -158,7 +162,7 @@ pub(crate) fn supervise(schedulers: usize) -> Row {
 }
 
 pub(crate) fn supervise_err(schedulers: usize) -> Row {
-    supervise_row(schedulers, false, "crash=error value, no unwinding")
+    supervise_row(schedulers, false, "crash=error")
 }
 
 /// `lookups` of `entries` names from two threads.
@@ -186,7 +190,8 @@ fn lookups(system: &System, entries: u64, lookups: u64) -> f64 {
 }
 
 pub(crate) fn registry_lookup(schedulers: usize) -> Row {
-    Row::new(5_000_000, lookups(&system(schedulers), 10_000, 5_000_000))
+    let n = shrunk(5_000_000);
+    Row::new(n, lookups(&system(schedulers), 10_000, n))
 }
 
 struct Ticked;
@@ -232,16 +237,13 @@ fn arm(system: &System, n: u64) -> f64 {
 /// The seconds of this row are CPU seconds, as the peers' are.
 pub(crate) fn timers(schedulers: usize) -> Row {
     let system = system(schedulers);
-    arm(&system, 1000);
+    let n = shrunk(1_000_000);
+    arm(&system, shrunk(1000));
     let before = cpu_seconds();
-    let wall = arm(&system, 1_000_000);
+    let wall = arm(&system, n);
     let cpu = cpu_seconds() - before;
-    let extra = format!(
-        "cpu_s={cpu:.3} wall_s={wall:.3} wall_minus_1={:.3}",
-        wall - 1.0
-    );
     Row {
-        extra,
-        ..Row::new(1_000_000, cpu)
+        extra: format!("wall_s={wall:.3}"),
+        ..Row::new(n, cpu)
     }
 }

@@ -1,8 +1,8 @@
 //! What the workloads share: systems, countdowns, and readings of time and memory.
 
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel};
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use noex::System;
 
@@ -21,6 +21,24 @@ impl Row {
             extra: String::new(),
         }
     }
+}
+
+/// What `--shrink` says.
+static SHRINK: AtomicU64 = AtomicU64::new(1);
+
+/// From now on all sizes are divided by this.
+pub(crate) fn shrink_by(by: u64) {
+    SHRINK.store(by.max(1), Relaxed);
+}
+
+/// `n`, divided by what `--shrink` says; at least 1.
+pub(crate) fn shrunk(n: u64) -> u64 {
+    (n / SHRINK.load(Relaxed)).max(1)
+}
+
+/// The same of a time.
+pub(crate) fn shrunk_time(time: Duration) -> Duration {
+    time / SHRINK.load(Relaxed) as u32
 }
 
 /// A system whose crashes print nothing: that is part of `supervise`.
@@ -106,6 +124,22 @@ pub(crate) fn cpu_seconds() -> f64 {
             .and_then(|ticks| ticks.parse::<f64>().ok())
     };
     (field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / 100.0
+}
+
+/// How often the threads of this program went to sleep of their own will, so far.
+pub(crate) fn sleeps() -> u64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return 0;
+    };
+    let of_task = |path: std::path::PathBuf| -> Option<u64> {
+        let status = std::fs::read_to_string(path.join("status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse().ok()
+    };
+    let paths = tasks.flatten().map(|task| task.path());
+    paths.filter_map(of_task).sum()
 }
 
 /// The delays of the timers workload, 1 to 1,000 ms: the sequence that every peer uses.

@@ -4,7 +4,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::kind::{Holds, TableType};
+use super::engine::Holds;
+use super::kind::TableType;
 
 /// What a key or a value in a file has to be.
 ///

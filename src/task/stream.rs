@@ -7,8 +7,10 @@
 //! ```
 //!
 //! # Invariants
-//! 1. An item is taken from the iterator only inside `next_value`, and only when a task for it may start.
-//! 2. Of `flight`, at most `max_concurrency` are not `Done`. Done ones wait in it for their turn.
+//! 1. An item is taken from the iterator only inside `next_value`, only when a task for it may start, and
+//!    only if no value is known yet that could be given instead: who takes no more has nothing started
+//!    that it does not need.
+//! 2. Of `flight`, `busy` are not `Done`, at most `max_concurrency`. Done ones wait in it for their turn.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -139,9 +141,10 @@ where
 /// | [`on_timeout`](Self::on_timeout) | `:on_timeout` | [`OnTimeout::Exit`] |
 ///
 /// # Back-pressure
-/// [`next_value`](Self::next_value) takes items from the iterator while fewer than `max_concurrency` tasks run,
-/// and never more. Between two calls of it the tasks go on, but none is started. An ordered stream
-/// keeps the values that came out of order until their turn; their tasks do not count any more.
+/// [`next_value`](Self::next_value) takes items from the iterator while it has no value to give and fewer
+/// than `max_concurrency` tasks run, and never more. Between two calls of it the tasks go on, but none is
+/// started. An ordered stream keeps the values that came out of order until their turn; their tasks do
+/// not count any more.
 ///
 /// # Cancellation
 /// Dropped before its end, by a panic too, it kills the tasks that run. (If an exit signal ends its
@@ -158,6 +161,8 @@ pub struct AsyncStream<I: Iterator, R> {
     timeout: Option<Duration>,
     on_timeout: OnTimeout,
     flight: VecDeque<Slot<R>>,
+    /// How many in `flight` are not done.
+    busy: usize,
 }
 
 // Items and values are moved, never polled.
@@ -190,6 +195,7 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
             timeout: Some(DEFAULT_TIMEOUT),
             on_timeout: OnTimeout::default(),
             flight: VecDeque::new(),
+            busy: 0,
         }
     }
 
@@ -241,10 +247,15 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
         if let Some(owner) = self.owner.filter(|owner| running() != Some(*owner)) {
             return Poll::Ready(Some(Err(TaskError::NotOwner(owner))));
         }
-        let mut busy = 0;
-        for slot in &mut self.flight {
-            match slot.poll(cx, &self.core, self.timeout, self.on_timeout) {
-                Polled::Busy => busy += 1,
+        loop {
+            if let Some(value) = self.take_done() {
+                return Poll::Ready(Some(value));
+            }
+            self.fill();
+            match self.poll_end(cx) {
+                Polled::Busy if self.flight.is_empty() => return Poll::Ready(None),
+                Polled::Busy => return Poll::Pending,
+                // Its place is filled, if its value is not what comes next.
                 Polled::Done => {}
                 Polled::Over(error) => {
                     self.close();
@@ -252,39 +263,51 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
                 }
             }
         }
-        while busy < self.max {
+    }
+
+    /// A value that is known and whose turn it is.
+    fn take_done(&mut self) -> Option<Result<R, TaskError>> {
+        let place = match self.ordered {
+            true => 0,
+            false => self.flight.iter().position(Slot::is_done)?,
+        };
+        if !self.flight.get(place)?.is_done() {
+            return None;
+        }
+        match self.flight.remove(place) {
+            Some(Slot::Done(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Starts tasks while there is room.
+    fn fill(&mut self) {
+        while self.busy < self.max {
             let Some(item) = self.items.as_mut().and_then(Iterator::next) else {
                 self.items = None;
-                break;
+                return;
             };
-            let mut slot = match (self.begin)(item) {
+            self.busy += 1;
+            self.flight.push_back(match (self.begin)(item) {
                 Begun::Start(start) => Slot::Starting(start),
                 Begun::Task(task) => Slot::run(task, &self.core, self.timeout),
-            };
-            let polled = slot.poll(cx, &self.core, self.timeout, self.on_timeout);
-            // Before the stream may end, so that this one is killed as well.
-            self.flight.push_back(slot);
-            match polled {
-                Polled::Busy => busy += 1,
-                Polled::Done => {}
-                Polled::Over(error) => {
-                    self.close();
-                    return Poll::Ready(Some(Err(error)));
+            });
+        }
+    }
+
+    /// Looks for one task that has ended since, the oldest first; `Busy`: there is none.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Polled {
+        for slot in self.flight.iter_mut().filter(|slot| !slot.is_done()) {
+            match slot.poll(cx, &self.core, self.timeout, self.on_timeout) {
+                Polled::Busy => {}
+                Polled::Done => {
+                    self.busy -= 1;
+                    return Polled::Done;
                 }
+                over @ Polled::Over(_) => return over,
             }
         }
-        let place = match self.ordered {
-            true => (!self.flight.is_empty()).then_some(0),
-            false => self.flight.iter().position(Slot::is_done),
-        };
-        match place {
-            Some(place) if self.flight[place].is_done() => match self.flight.remove(place) {
-                Some(Slot::Done(value)) => Poll::Ready(Some(value)),
-                _ => Poll::Pending,
-            },
-            _ if self.flight.is_empty() => Poll::Ready(None),
-            _ => Poll::Pending,
-        }
+        Polled::Busy
     }
 }
 
@@ -292,6 +315,7 @@ impl<I: Iterator, R> AsyncStream<I, R> {
     /// Ends it: what runs is killed.
     fn close(&mut self) {
         self.items = None;
+        self.busy = 0;
         for mut slot in self.flight.drain(..) {
             slot.kill(&self.core);
         }

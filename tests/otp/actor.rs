@@ -1,7 +1,9 @@
 //! The actors on noex: a process and a server that do what the scenario says, and note what happens
 //! to them.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,15 +12,15 @@ use std::time::Duration;
 use noex::prelude::*;
 use noex::{
     AnyMessage, CallError, Down, Exit, Inbox, InitStop, MonitorRef, ProcessContext, Received,
-    ReplyTo, Routes, StartError, TimerRef,
+    ReplyTo, Routes, StartError, TaskContext, TimerRef,
 };
 
 use super::scenario::{Actor, Program};
-use super::tree;
 use super::world::{World, reason};
+use super::{agents, dynamic, partitions, tasks, tree};
 
 /// What is sent to actors through their pids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Packet {
     /// A step's commands, and the number under which to say that they are done.
     Do(Program, u64),
@@ -29,7 +31,7 @@ pub(crate) enum Packet {
 pub(crate) struct Person {
     pub(crate) world: Arc<World>,
     pub(crate) actor: Actor,
-    label: String,
+    pub(crate) label: String,
     number: usize,
     monitors: Vec<(String, MonitorRef)>,
     timers: HashMap<String, TimerRef>,
@@ -38,6 +40,8 @@ pub(crate) struct Person {
 /// What becomes of a command that [`Person::act`] was given.
 pub(crate) enum Act {
     Done,
+    /// It has a result, not logged yet.
+    Said(String),
     /// The actor is to end.
     Stop(ExitReason),
     /// It is not for any process.
@@ -174,6 +178,9 @@ impl Person {
                 }
                 self.started(start.await)
             }
+            ["start", s] | ["start_link", s] if !self.world.scenario.actors[*s].is("server") => {
+                self.start_other(cx, command[0], s).await
+            }
             ["start", s] => {
                 let args = (self.world.clone(), s.to_string());
                 let options = options(&self.world.scenario.actors[*s]);
@@ -225,14 +232,61 @@ impl Person {
                 self.log("hangs");
                 pending().await
             }
-            [verb, s, child @ ..] => match tree::request(self, cx, verb, s, child).await {
-                Some(result) => result,
-                None => return Act::Unknown,
+            ["suspend", s] => {
+                let _ = cx.system().sys(self.pid(cx, s)).suspend().await;
+                return Act::Done;
+            }
+            ["resume", s] => {
+                let _ = cx.system().sys(self.pid(cx, s)).resume().await;
+                return Act::Done;
+            }
+            _ => match self.act_on(cx, command).await {
+                Act::Said(result) => result,
+                other => return other,
             },
-            _ => return Act::Unknown,
         };
         self.log(format!("{} -> {result}", command.join(" ")));
         Act::Done
+    }
+
+    /// What is asked of tasks, agents and supervisors, by the kind of whom it is asked.
+    async fn act_on(&mut self, cx: &ProcessContext, command: &[&str]) -> Act {
+        if let Some(act) = tasks::act(self, cx, command).await {
+            return act;
+        }
+        let [verb, s, rest @ ..] = command else {
+            return Act::Unknown;
+        };
+        let Some(actor) = self.world.scenario.actors.get(*s).cloned() else {
+            return Act::Unknown;
+        };
+        let said = match actor.kind[0].as_str() {
+            "supervisor" => tree::request(self, cx, verb, s, rest).await,
+            "dynamic_supervisor" => dynamic::request(self, cx, verb, s, rest).await,
+            "task_supervisor" => tasks::request(self, cx, verb, s, rest).await,
+            "partition_supervisor" => {
+                let act = partitions::request(self, cx, verb, s, rest).await;
+                return act.unwrap_or(Act::Unknown);
+            }
+            "agent" => {
+                let act = agents::request(self, cx, verb, s, rest).await;
+                return act.unwrap_or(Act::Unknown);
+            }
+            _ => None,
+        };
+        said.map_or(Act::Unknown, Act::Said)
+    }
+
+    async fn start_other(&self, cx: &ProcessContext, verb: &str, s: &str) -> String {
+        let world = &self.world;
+        let started = match world.scenario.actors[s].kind[0].as_str() {
+            "agent" => agents::start(world, cx, verb == "start_link", s).await,
+            "dynamic_supervisor" => dynamic::start_link(world, cx, s).await,
+            "task_supervisor" => tasks::start_link(world, cx, s).await,
+            "partition_supervisor" => partitions::start_link(world, cx, s).await,
+            other => panic!("what is {other}?"),
+        };
+        self.started(started)
     }
 
     fn started<T>(&self, started: Result<T, StartError>) -> String {
@@ -269,9 +323,17 @@ impl Person {
         time: Option<Duration>,
     ) -> Act {
         let pid = self.pid(cx, s);
-        let stop = match (self.world.server(pid), tree::running(cx, s)) {
-            (Some(server), _) => Some(server.stop(reason(why))),
-            (None, supervisor) => supervisor.map(|supervisor| supervisor.stop(reason(why))),
+        let why = reason(why);
+        let stop = match self.world.scenario.actors[s].kind[0].as_str() {
+            "supervisor" => tree::running(cx, s).map(|it| it.stop(why)),
+            "dynamic_supervisor" => dynamic::stop(&self.world, cx, s, why),
+            "task_supervisor" => tasks::running(cx, s).map(|it| it.stop(why)),
+            "partition_supervisor" => {
+                let running = partitions::running(cx, s).await;
+                running.ok().map(|it| it.stop(why))
+            }
+            "agent" => agents::find(&self.world, cx, s).map(|it| it.stop(why)),
+            _ => self.world.server(pid).map(|it| it.stop(why)),
         };
         let result = match (stop, time) {
             (None, _) => Err(CallError::NoProc),
@@ -287,14 +349,7 @@ impl Person {
 
     /// What a call gives, or that it failed and why: in Erlang that is an exit, here an `Err`.
     pub(crate) fn answer(&self, answer: Result<String, CallError>) -> String {
-        match answer {
-            Ok(reply) => reply,
-            Err(CallError::NoProc) => "failed noproc".to_string(),
-            Err(CallError::Timeout) => "failed timeout".to_string(),
-            Err(CallError::Exited(why)) => format!("failed {}", self.world.text(&why)),
-            Err(CallError::Cycle(_)) => "failed cycle".to_string(),
-            Err(other) => format!("failed {other:?}"),
-        }
+        answer.unwrap_or_else(|error| self.world.failure(&error))
     }
 }
 
@@ -332,41 +387,96 @@ fn words(command: &[String]) -> Vec<&str> {
 
 // ---------------------------------------------------------------------------------- a process
 
-/// A process that receives by itself. (Boxed, as it may spawn others of its kind.)
-pub(crate) fn live(
-    inbox: Inbox<Packet>,
-    world: Arc<World>,
-    name: String,
-    trap: bool,
-) -> Pin<Box<dyn Future<Output = ExitReason> + Send>> {
-    Box::pin(receive(inbox, world, name, trap))
+/// How a process ends by itself.
+enum End {
+    Exit(ExitReason),
+    /// With the value of a task.
+    Value(String),
 }
 
-async fn receive(
+/// What an actor runs in a process of its own. (Boxed, as it may spawn others of its kind.)
+pub(crate) type Life<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A process that receives by itself.
+pub(crate) fn live(
     mut inbox: Inbox<Packet>,
     world: Arc<World>,
     name: String,
     trap: bool,
-) -> ExitReason {
-    inbox.trap_exit(trap);
-    let mut person = Person::born(&world, &name, &inbox);
+) -> Life<ExitReason> {
+    Box::pin(async move {
+        inbox.trap_exit(trap);
+        match receive(&mut inbox, world, name).await {
+            End::Exit(reason) => reason,
+            End::Value(value) => panic!("nobody waits for {value}"),
+        }
+    })
+}
+
+/// A task that nobody waits for.
+pub(crate) fn errand(mut inbox: TaskContext, world: Arc<World>, name: String) -> Life<ExitReason> {
+    Box::pin(async move {
+        match receive(&mut inbox, world, name).await {
+            End::Exit(reason) => reason,
+            End::Value(_) => ExitReason::Normal,
+        }
+    })
+}
+
+/// A task that is waited for.
+pub(crate) fn task(mut inbox: TaskContext, world: Arc<World>, name: String) -> Life<String> {
+    Box::pin(async move {
+        match receive(&mut inbox, world, name).await {
+            End::Value(value) => value,
+            End::Exit(reason) => {
+                // What a task returns is its value: one that ends otherwise ends itself.
+                inbox.trap_exit(false);
+                inbox.exit(inbox.pid(), reason);
+                pending().await
+            }
+        }
+    })
+}
+
+/// What has come, if it is for an actor: sent to its pid, which a task's type knows nothing of.
+fn packet<M: 'static>(received: &Received<M>) -> Option<&Packet> {
+    match received {
+        Received::Message(message) => (message as &dyn Any).downcast_ref(),
+        Received::Any(message) => message.downcast_ref(),
+        _ => None,
+    }
+}
+
+async fn receive<M: Debug + Send + 'static>(
+    inbox: &mut Inbox<M>,
+    world: Arc<World>,
+    name: String,
+) -> End {
+    let mut person = Person::born(&world, &name, inbox);
     let mut todo = (person.on("start"), None);
     loop {
         let (program, number) = todo;
         for command in program {
-            if let Some(reason) = process_act(&mut person, &mut inbox, &words(&command)).await {
-                return reason;
+            if let Some(end) = process_act(&mut person, inbox, &words(&command)).await {
+                return end;
             }
         }
         if let Some(number) = number {
             world.done(number);
         }
-        todo = match inbox.recv().await {
-            Received::Message(Packet::Do(program, number)) => (program, Some(number)),
-            Received::Message(Packet::Text(text)) => {
-                person.log(format!("got {text}"));
-                (person.on(&format!("got {text}")), None)
-            }
+        let received = inbox.recv().await;
+        todo = match received {
+            Received::Message(_) | Received::Any(_) => match packet(&received).cloned() {
+                Some(Packet::Do(program, number)) => (program, Some(number)),
+                Some(Packet::Text(text)) => {
+                    person.log(format!("got {text}"));
+                    (person.on(&format!("got {text}")), None)
+                }
+                None => {
+                    person.log("script: what came?");
+                    (Program::new(), None)
+                }
+            },
             Received::Exit(exit) => {
                 person.note_exit(&exit);
                 (person.on("exit"), None)
@@ -375,23 +485,21 @@ async fn receive(
                 person.note_down(&down);
                 (person.on("down"), None)
             }
-            other => {
-                person.log(format!("script: {other:?}"));
-                (Program::new(), None)
-            }
+            other => panic!("what is {other:?}?"),
         };
     }
 }
 
 /// `Some`: it is to end.
-async fn process_act(
+async fn process_act<M: Send + 'static>(
     person: &mut Person,
-    inbox: &mut Inbox<Packet>,
+    inbox: &mut Inbox<M>,
     command: &[&str],
-) -> Option<ExitReason> {
+) -> Option<End> {
     match command {
+        ["return", value] => return Some(End::Value(value.to_string())),
         ["take", text, time @ ..] => {
-            let wanted = |received: &Received<Packet>| matches!(received, Received::Message(Packet::Text(it)) if it == text);
+            let wanted = |received: &Received<M>| matches!(packet(received), Some(Packet::Text(it)) if it == text);
             let took = match time {
                 [] => Some(inbox.recv_match(wanted).await),
                 [time, ..] => inbox.recv_match_timeout(millis(time), wanted).await,
@@ -400,7 +508,7 @@ async fn process_act(
         }
         ["take_exit", p] => {
             let pid = person.pid(inbox, p);
-            let wanted = |received: &Received<Packet>| matches!(received, Received::Exit(exit) if exit.from == Some(pid));
+            let wanted = |received: &Received<M>| matches!(received, Received::Exit(exit) if exit.from == Some(pid));
             if let Received::Exit(exit) = inbox.recv_match(wanted).await {
                 person.log(format!(
                     "take_exit {p} -> {}",
@@ -409,8 +517,8 @@ async fn process_act(
             }
         }
         _ => match person.act(inbox, command).await {
-            Act::Done => {}
-            Act::Stop(reason) => return Some(reason),
+            Act::Done | Act::Said(_) => {}
+            Act::Stop(reason) => return Some(End::Exit(reason)),
             Act::Unknown => person.log(format!("script: what is {}?", command.join(" "))),
         },
     }
@@ -420,10 +528,10 @@ async fn process_act(
 // ---------------------------------------------------------------------------------- a server
 
 /// A call answered by what its handler returns.
-pub(crate) struct Ask(String);
+pub(crate) struct Ask(pub(crate) String);
 /// A call answered later.
 pub(crate) struct AskLater(String);
-pub(crate) struct Cast(String);
+pub(crate) struct Cast(pub(crate) String);
 pub(crate) struct Continue(String);
 
 pub(crate) struct Server {
@@ -474,9 +582,7 @@ impl Server {
             ["ignore"] => self.unborn = Some(InitStop::Ignore),
             ["set", text] => self.state = text.to_string(),
             ["state"] => person.log(format!("state -> {}", self.state)),
-            ["start_link", s, quietly @ ..]
-                if !person.world.scenario.actors[*s].is("supervisor") =>
-            {
+            ["start_link", s, quietly @ ..] if person.world.scenario.actors[*s].is("server") => {
                 let actor = &person.world.scenario.actors[*s];
                 let args = (person.world.clone(), s.to_string());
                 let started = cx.start_link_with::<Server>(args, options(actor)).await;
@@ -494,7 +600,7 @@ impl Server {
                 person.log(format!("start_monitor {s} {name} -> {started}"));
             }
             _ => match person.act(cx, command).await {
-                Act::Done => {}
+                Act::Done | Act::Said(_) => {}
                 Act::Stop(reason) => {
                     self.unborn = Some(InitStop::Stop(reason.clone()));
                     cx.stop(reason);

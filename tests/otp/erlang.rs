@@ -1,7 +1,7 @@
 //! Erlang's side: plays all scenarios in one run of `erl`, and gives their traces.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::scenario::Scenario;
@@ -12,11 +12,30 @@ pub(crate) fn is_there() -> bool {
     erl.is_ok_and(|output| output.status.success())
 }
 
+/// Where Elixir's modules are, if there is an Elixir.
+pub(crate) fn elixir() -> Option<PathBuf> {
+    let ask = "IO.write(:code.lib_dir(:elixir))";
+    let elixir = Command::new("elixir").args(["-e", ask]).output().ok()?;
+    let lib = String::from_utf8(elixir.stdout).ok()?;
+    elixir
+        .status
+        .success()
+        .then(|| Path::new(&lib).join("ebin"))
+}
+
 /// The trace of each scenario, by its name.
-pub(crate) fn traces(scenarios: &[&Scenario]) -> HashMap<String, Vec<String>> {
+pub(crate) fn traces(
+    scenarios: &[&Scenario],
+    elixir: Option<&Path>,
+) -> HashMap<String, Vec<String>> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otp/player.erl");
-    let erlc = Command::new("erlc").arg("-o").arg(dir).arg(source).output();
+    let sources = ["player.erl", "player_elixir.erl"]
+        .map(|file| format!("{}/tests/otp/{file}", env!("CARGO_MANIFEST_DIR")));
+    let erlc = Command::new("erlc")
+        .arg("-o")
+        .arg(dir)
+        .args(sources)
+        .output();
     let erlc = erlc.expect("erlc runs");
     assert!(
         erlc.status.success(),
@@ -42,6 +61,7 @@ pub(crate) fn traces(scenarios: &[&Scenario]) -> HashMap<String, Vec<String>> {
             "-pa",
         ])
         .arg(dir)
+        .args(elixir.iter().flat_map(|ebin| [Path::new("-pa"), *ebin]))
         .args(["-s", "player", "main", "-extra"])
         .arg(&file)
         .output()

@@ -4,16 +4,20 @@
 %%
 %%   erl -noshell -noinput -kernel logger_level none -s player main -extra FILE
 %%
-%% FILE holds scenarios without `for` lines: tests/otp.rs expands them.
+%% FILE holds scenarios without `for` lines: tests/otp.rs expands them. With Elixir on the code path
+%% (`-pa`), its tasks, agents and supervisors can be played, too: player_elixir.erl.
 %%
 %% Who is who:
 %%   boss     one process for each scenario: reads the steps, keeps the log, and does nothing that
 %%            could block it
 %%   actors   the processes under test: `live/3` (a process), `init({server, ..})` (a gen_server),
-%%            `init({supervisor, ..})`. They do what `do`, `run` and their handlers say, and tell the
-%%            boss of what happens to them.
+%%            `init({supervisor, ..})`, and what player_elixir.erl starts. They do what `do`, `run` and
+%%            their handlers say, and tell the boss of what happens to them.
 -module(player).
 -export([main/0]).
+%% For player_elixir.erl.
+-export([start_link/3, spec/2, adopt/3, born/2, loop/1, on/2, log/1, say/2, text/2, label/2, pid/2,
+         name/2, time/1, started/2, child/2, count/1, attempt/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2, terminate/2]).
 -export([start_child/2, live/3]).
 
@@ -21,6 +25,7 @@
 
 main() ->
     [File] = init:get_plain_arguments(),
+    player_elixir:start(),
     {ok, Text} = file:read_file(File),
     Lines = string:split(binary_to_list(Text), "\n", all),
     lists:foreach(fun play/1, lists:enumerate(scenarios(Lines))),
@@ -38,7 +43,7 @@ scenarios([]) -> [].
 read(Lines) -> read(Lines, none, #{}, [], []).
 
 read([], _, Decls, Order, Steps) ->
-    {Decls, lists:reverse(Order), lists:reverse(Steps)};
+    {player_elixir:partitions(Decls), lists:reverse(Order), lists:reverse(Steps)};
 read(["#" ++ _ | Lines], Last, Decls, Order, Steps) ->
     read(Lines, Last, Decls, Order, Steps);
 read([" " ++ _ = Line | Lines], Last, Decls, Order, Steps) ->
@@ -52,10 +57,11 @@ read([Line | Lines], Last, Decls, Order, Steps) ->
         ["order" | Names] -> read(Lines, Last, Decls, [Names | Order], Steps);
         [Word | _] when Word =:= "departs"; Word =:= "otp"; Word =:= "noex" ->
             read(Lines, Last, Decls, Order, Steps);
-        [Kind, Name | Words] when Kind =:= "process"; Kind =:= "server";
-                                  Kind =:= "child"; Kind =:= "supervisor" ->
-            Decl = declaration(Kind, Words),
-            read(Lines, Name, Decls#{Name => Decl#{on => #{}}}, Order, Steps);
+        [Kind, Name | Words] ->
+            case declaration(Kind, Words) of
+                none -> read(Lines, Last, Decls, Order, [Line | Steps]);
+                Decl -> read(Lines, Name, Decls#{Name => Decl#{on => #{}}}, Order, Steps)
+            end;
         _ -> read(Lines, Last, Decls, Order, [Line | Steps])
     end.
 
@@ -71,7 +77,8 @@ declaration("child", [Restart, Shutdown | Words]) ->
                [] -> #{kind => server};
                [Kind | More] -> declaration(Kind, More)
            end,
-    Decl#{restart => list_to_atom(Restart), shutdown => time(Shutdown)}.
+    Decl#{restart => list_to_atom(Restart), shutdown => time(Shutdown)};
+declaration(Kind, Words) -> player_elixir:declaration(Kind, Words).
 
 words(Line) -> string:lexemes(Line, " ").
 
@@ -87,7 +94,7 @@ reason(Why) -> list_to_atom(Why).
 text({Why, {_, _, Args}}, W) when is_list(Args) -> text(Why, W); % of a call that failed
 text({shutdown, Why}, W) -> "shutdown:" ++ text(Why, W);
 text({failed_to_start_child, Id, Why}, W) ->
-    "failed_to_start_child:" ++ atom_to_list(Id) ++ ":" ++ text(Why, W);
+    "failed_to_start_child:" ++ lists:flatten(io_lib:format("~w:", [Id])) ++ text(Why, W);
 text({start_spec, Why}, W) -> text(Why, W);
 text({duplicate_child_name, Id}, _) -> "duplicate_child_name:" ++ atom_to_list(Id);
 text({already_started, Pid}, W) -> "already_started:" ++ label(Pid, W);
@@ -206,7 +213,14 @@ hear({'DOWN', Monitor, process, Pid, Why}, Boss = #boss{world = World, monitors 
     Boss1 = Boss#boss{monitors = maps:remove(Monitor, Monitors)},
     note(label(Pid, World), "ended " ++ text(Why, World), Boss1).
 
-be_born(Pid, Name, Boss = #boss{world = #{table := Table}, born = Born}) ->
+%% Whoever says it first: who starts a process, or the process itself.
+be_born(Pid, Name, Boss = #boss{world = #{table := Table}}) ->
+    case ets:member(Table, Pid) of
+        true -> Boss;
+        false -> be_new(Pid, Name, Boss)
+    end.
+
+be_new(Pid, Name, Boss = #boss{world = #{table := Table}, born = Born}) ->
     Number = maps:get(Name, Born, 0) + 1,
     Label = case Number of
                 1 -> Name;
@@ -295,7 +309,7 @@ named(World = #{decls := Decls}, Name) ->
     put(label, Label),
     put(boss, maps:get(boss, World)),
     On = maps:get(on, maps:get(Name, Decls, #{}), #{}),
-    #{world => World, number => Number, on => On, monitors => #{}, timers => #{}, kept => #{},
+    #{world => World, number => Number, on => On, monitors => #{}, refs => #{}, timers => #{}, kept => #{},
       state => "0", then => none, reply => "ok"}.
 
 log(Event) -> get(boss) ! {log, get(label), Event}.
@@ -312,7 +326,8 @@ live(World, Name, Trap) ->
     St = named(World, Name),
     loop(on("start", St#{role => process})).
 
-loop(St = #{world := World}) ->
+%% What comes of tasks stays in the mailbox for who asks for it.
+loop(St = #{world := World, refs := Refs}) ->
     loop(receive
              {do, Commands, Ref, Boss} ->
                  St1 = run(Commands, St),
@@ -324,11 +339,11 @@ loop(St = #{world := World}) ->
              {'EXIT', Pid, Why} ->
                  log("exit " ++ label(Pid, World) ++ " " ++ text(Why, World)),
                  on("exit", St);
-             {'DOWN', Ref, process, Pid, Why} -> down(Ref, Pid, Why, St)
+             {'DOWN', Ref, process, Pid, Why} when is_map_key(Ref, Refs) -> down(Ref, Pid, Why, St)
          end).
 
-down(Ref, Pid, Why, St = #{world := World, monitors := Monitors}) ->
-    Name = hd([N || {N, R} <- maps:to_list(Monitors), R =:= Ref] ++ ["unknown"]),
+down(Ref, Pid, Why, St = #{world := World, refs := Refs}) ->
+    Name = maps:get(Ref, Refs, "a task"),
     log("down " ++ Name ++ " " ++ label(Pid, World) ++ " " ++ text(Why, World)),
     on("down", St).
 
@@ -338,18 +353,24 @@ start_child(World = #{decls := Decls}, Name) ->
 start_link(#{kind := process}, World, Name) -> {ok, spawn_actor(spawn_link, World, Name)};
 start_link(#{kind := supervisor}, World, Name) ->
     supervisor:start_link(?MODULE, {supervisor, World, Name});
-start_link(Decl, World, Name) -> start_server(start_link, Decl, World, Name).
+start_link(#{kind := server} = Decl, World, Name) -> start_server(start_link, Decl, World, Name);
+start_link(Decl, World, Name) -> player_elixir:start_link(Decl, World, Name).
 
 start_server(How, #{name := Name}, World, Server) ->
     gen_server:How({local, name(Name, World)}, ?MODULE, {server, World, Server}, []);
 start_server(How, _, World, Server) ->
     gen_server:How(?MODULE, {server, World, Server}, []).
 
-spawn_actor(How, World = #{boss := Boss}, Name) ->
+spawn_actor(How, World, Name) ->
     Spawned = erlang:How(?MODULE, live, [World, Name, false]),
     Pid = case Spawned of {P, _} -> P; P -> P end,
+    adopt(Pid, World, Name),
+    Spawned.
+
+%% Makes somebody known who does not say so itself, or not before others speak of it.
+adopt(Pid, #{boss := Boss}, Name) ->
     Boss ! {born, self(), Pid, Name},
-    receive {born, Pid} -> Spawned end.
+    receive {born, Pid} -> ok end.
 
 %% ------------------------------------------------------------------------------- gen_server
 
@@ -359,6 +380,9 @@ init({supervisor, World = #{decls := Decls}, Name}) ->
         maps:get(Name, Decls),
     Flags = #{strategy => Strategy, intensity => Intensity, period => Period},
     {ok, {Flags, [spec(Child, World) || Child <- Children]}};
+init({dynamic_supervisor, World, Name}) ->
+    born(World, Name),
+    player_elixir:dynamic(World, Name);
 init({server, World, Name}) ->
     St = born(World, Name),
     log("init"),
@@ -371,9 +395,11 @@ init({server, World, Name}) ->
 
 spec(Name, World = #{decls := Decls}) ->
     #{kind := Kind, restart := Restart, shutdown := Shutdown} = maps:get(Name, Decls),
-    Type = case Kind of supervisor -> supervisor; _ -> worker end,
-    #{id => list_to_atom(Name), start => {?MODULE, start_child, [World, Name]},
-      restart => Restart, shutdown => Shutdown, type => Type}.
+    Works = lists:member(Kind, [process, server, agent]),
+    Type = case Works of true -> worker; false -> supervisor end,
+    Spec = #{id => list_to_atom(Name), start => {?MODULE, start_child, [World, Name]},
+             restart => Restart, shutdown => Shutdown, type => Type},
+    maps:filter(fun(_, Value) -> Value =/= default end, Spec).
 
 handle_call({ask, Text}, From, St) ->
     log("call " ++ Text),
@@ -403,7 +429,10 @@ handle_info({'EXIT', Pid, Why}, St = #{world := World}) ->
     log("exit " ++ label(Pid, World) ++ " " ++ text(Why, World)),
     noreply(on("exit", St));
 handle_info({'DOWN', Ref, process, Pid, Why}, St) ->
-    noreply(down(Ref, Pid, Why, St)).
+    noreply(down(Ref, Pid, Why, St));
+handle_info({Task, Value}, St) when is_reference(Task) ->
+    log("value " ++ Value),
+    noreply(St).
 
 handle_continue(Text, St) ->
     log("continue " ++ Text),
@@ -438,8 +467,7 @@ act(["unlink_flush", P], World, _) ->
     Pid = pid(P, World),
     unlink(Pid),
     receive {'EXIT', Pid, _} -> ok after 0 -> ok end;
-act(["monitor", P, Name], World, St = #{monitors := Monitors}) ->
-    St#{monitors := Monitors#{Name => monitor(process, pid(P, World))}};
+act(["monitor", P, Name], World, St) -> monitors(Name, monitor(process, pid(P, World)), St);
 act(["demonitor", Name], _, #{monitors := Monitors}) ->
     {log, atom_to_list(demonitor(maps:get(Name, Monitors), [flush, info]))};
 act(["exit", P, Why], World, _) -> exit(pid(P, World), reason(Why)), ok;
@@ -467,23 +495,24 @@ act(["take_exit", Text], World, _) ->
     receive {'EXIT', Pid, Why} -> {log, text(Why, World)} end;
 act(["spawn", P], World, _) -> spawn_actor(spawn, World, P), ok;
 act(["spawn_link", P], World, _) -> spawn_actor(spawn_link, World, P), ok;
-act(["spawn_monitor", P, Name], World, St = #{monitors := Monitors}) ->
+act(["spawn_monitor", P, Name], World, St) ->
     {_, Monitor} = spawn_actor(spawn_monitor, World, P),
-    St#{monitors := Monitors#{Name => Monitor}};
+    monitors(Name, Monitor, St);
 act(["start", S], World = #{decls := Decls}, _) ->
     case maps:get(S, Decls) of
-        #{kind := supervisor} = Decl -> {log, started(start_link(Decl, World, S), World)};
-        Decl -> {log, started(start_server(start, Decl, World, S), World)}
+        #{kind := server} = Decl -> {log, started(start_server(start, Decl, World, S), World)};
+        #{kind := agent} = Decl -> {log, started(player_elixir:start(Decl, World, S), World)};
+        Decl -> {log, started(start_link(Decl, World, S), World)}
     end;
 act(["start_link", S], World = #{decls := Decls}, _) ->
     {log, started(start_link(maps:get(S, Decls), World, S), World)};
 act(["start_link", S, "quietly"], World = #{decls := Decls}, _) ->
     _ = start_link(maps:get(S, Decls), World, S),
     ok;
-act(["start_monitor", S, Name], World = #{decls := Decls}, St = #{monitors := Monitors}) ->
+act(["start_monitor", S, Name], World = #{decls := Decls}, St) ->
     case start_server(start_monitor, maps:get(S, Decls), World, S) of
         {ok, {Pid, Monitor}} ->
-            {log, started({ok, Pid}, World), St#{monitors := Monitors#{Name => Monitor}}};
+            {log, started({ok, Pid}, World), monitors(Name, Monitor, St)};
         Failed -> {log, started(Failed, World)}
     end;
 act(["call", S, Text], World, St) -> act(["call", S, Text, "infinity"], World, St);
@@ -500,6 +529,8 @@ act(["stop_server", S, Why, Time], World, _) ->
     Stop = fun() -> atom_to_list(gen_server:stop(pid(S, World), reason(Why), time(Time))) end,
     log("stop_server " ++ S ++ " -> " ++ attempt(Stop, World)),
     ok;
+act(["suspend", S], World, _) -> sys:suspend(pid(S, World)), ok;
+act(["resume", S], World, _) -> sys:resume(pid(S, World)), ok;
 act(["register", N, P], World, _) ->
     Register = fun() -> register(name(N, World), pid(P, World)) end,
     {log, try atom_to_list(Register()) catch error:badarg -> "failed" end};
@@ -528,6 +559,10 @@ act(["ignore"], _, St) -> St#{then := ignore};
 act(["set", Text], _, St) -> St#{state := Text};
 act(["state"], _, #{state := State}) -> {log, State};
 %% supervisors
+act([_, S | _] = Words, World = #{decls := Decls}, _)
+  when is_map_key(S, Decls), map_get(kind, map_get(S, Decls)) =/= supervisor ->
+    #{kind := Kind} = maps:get(S, Decls),
+    unknown(player_elixir:act(Kind, Words, World), Words);
 act(["start_child", S, Child], World, _) ->
     {log, child(supervisor:start_child(pid(S, World), spec(Child, World)), World)};
 act(["restart_child", S, Child], World, _) ->
@@ -542,12 +577,20 @@ act(["which", S], World, _) ->
     {log, lists:flatten(lists:join(" ", [atom_to_list(Id) ++ "=" ++ who(Pid, World)
                                          || {Id, Pid, _, _} <- Children]))};
 act(["count", S], World, _) ->
-    Counts = supervisor:count_children(pid(S, World)),
-    {log, lists:flatten(io_lib:format("~b specs, ~b active, ~b supervisors, ~b workers",
-        [proplists:get_value(Key, Counts) || Key <- [specs, active, supervisors, workers]]))};
-act(Words, _, _) ->
+    {log, count(maps:from_list(supervisor:count_children(pid(S, World))))};
+act(Words, World, _) -> unknown(player_elixir:act(any, Words, World), Words).
+
+unknown(unknown, Words) ->
     log("script: what is " ++ lists:flatten(lists:join(" ", Words)) ++ "?"),
-    ok.
+    ok;
+unknown(Known, _) -> Known.
+
+count(Counts) ->
+    lists:flatten(io_lib:format("~b specs, ~b active, ~b supervisors, ~b workers",
+        [maps:get(Key, Counts) || Key <- [specs, active, supervisors, workers]])).
+
+monitors(Name, Monitor, St = #{monitors := Monitors, refs := Refs}) ->
+    St#{monitors := Monitors#{Name => Monitor}, refs := Refs#{Monitor => Name}}.
 
 left(false) -> "gone";
 left(Time) when is_integer(Time) -> "running".
@@ -560,6 +603,7 @@ started(ignore, _) -> "ignore";
 started({error, Why}, World) -> "error " ++ text(Why, World).
 
 child(ok, _) -> "ok";
+child(ignore, _) -> "ignore";
 child({ok, Pid}, World) -> "ok " ++ who(Pid, World);
 child({error, {Why, Child}}, World) when element(1, Child) =:= child -> "error " ++ text(Why, World);
 child({error, Why}, World) -> "error " ++ text(Why, World).
@@ -567,5 +611,7 @@ child({error, Why}, World) -> "error " ++ text(Why, World).
 %% What a call gives, or that it failed and why: in noex that is an `Err`, here an exit.
 attempt(Call, World) ->
     try Call()
-    catch exit:Why -> "failed " ++ text(Why, World)
+    catch
+        exit:Why -> "failed " ++ text(Why, World);
+        error:#{'__exception__' := true} = Raised -> "failed " ++ player_elixir:raised(Raised)
     end.

@@ -22,7 +22,7 @@ pub(crate) struct Scenario {
 /// An actor as it is declared: its line in words, and what it does when.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Actor {
-    /// `process`, `server` or `supervisor`, and what follows.
+    /// `process`, `server`, `supervisor`, .., and what follows.
     pub(crate) kind: Vec<String>,
     /// Restart and shutdown, of a child.
     pub(crate) child: Option<(String, String)>,
@@ -51,6 +51,11 @@ impl Actor {
 
     pub(crate) fn is(&self, kind: &str) -> bool {
         self.kind.first().is_some_and(|word| word == kind)
+    }
+
+    /// Whether its own code says who it is when it starts.
+    pub(crate) fn speaks(&self) -> bool {
+        self.is("process") || self.is("server")
     }
 
     /// The name it is registered under.
@@ -138,7 +143,14 @@ fn read(lines: &[String]) -> Scenario {
                 let actor = scenario.actors.get_mut(&last).expect("an actor first");
                 actor.on.insert(event.trim().to_string(), program(commands));
             }
-            "process" | "server" | "supervisor" | "child" => {
+            "process"
+            | "server"
+            | "agent"
+            | "supervisor"
+            | "dynamic_supervisor"
+            | "task_supervisor"
+            | "partition_supervisor"
+            | "child" => {
                 let mut words = words(rest);
                 last = words.remove(0);
                 let mut actor = Actor::default();
@@ -164,5 +176,21 @@ fn read(lines: &[String]) -> Scenario {
             _ => scenario.steps.push(line.clone()),
         }
     }
+    partitions(&mut scenario.actors);
     scenario
+}
+
+/// Makes the partitions of a supervisor actors, each as its child is declared: `p0`, `p1`, ..
+fn partitions(actors: &mut HashMap<String, Actor>) {
+    let mut made = Vec::new();
+    for actor in actors.values() {
+        if let [kind, _, _, _, count, child] = &actor.kind[..] {
+            if kind == "partition_supervisor" {
+                let count: usize = count.parse().expect("a number of partitions");
+                let name = |n| format!("{child}{n}");
+                made.extend((0..count).map(|n| (name(n), actors[child].clone())));
+            }
+        }
+    }
+    actors.extend(made);
 }

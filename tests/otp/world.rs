@@ -4,9 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use noex::{ChildError, Event, ExitReason, Pid, ServerRef, StartError, Term, TermKind};
+use noex::{
+    Agent, CallError, ChildError, Event, ExitReason, Pid, ServerRef, StartError, Task, TaskError,
+    Term, TermKind,
+};
 
 use super::actor::Server;
+use super::agents::Keeper;
 use super::scenario::Scenario;
 use crate::support::Gate;
 
@@ -28,7 +32,12 @@ pub(crate) struct State {
     incarnations: HashMap<String, usize>,
     /// How those ended whom nobody knows (yet).
     ended: HashMap<Pid, ExitReason>,
+    /// How many of each name have begun that do not know their own pid.
+    entered: HashMap<String, usize>,
     servers: HashMap<Pid, ServerRef<Server>>,
+    agents: HashMap<Pid, Agent<Keeper>>,
+    /// Tasks that are waited for, by name, until somebody has what they gave.
+    tasks: HashMap<String, Task<String>>,
     gates: HashMap<String, Gate>,
     done: HashSet<u64>,
 }
@@ -95,10 +104,7 @@ impl World {
             let number = state.incarnations.entry(name.to_string()).or_default();
             *number += 1;
             let number = *number;
-            let label = match number {
-                1 => name.to_string(),
-                _ => format!("{name}#{number}"),
-            };
+            let label = incarnation(name, number);
             state.labels.insert(pid, label.clone());
             state.pids.insert(name.to_string(), pid);
             state.pids.insert(label.clone(), pid);
@@ -107,6 +113,36 @@ impl World {
             }
             (label, number)
         })
+    }
+
+    /// Who the next incarnation of `name` is, for code that does not know its pid; that is made known
+    /// by [`born`](Self::born).
+    pub(crate) fn enters(&self, name: &str) -> (String, usize) {
+        self.change(|state| {
+            let number = state.entered.entry(name.to_string()).or_default();
+            *number += 1;
+            (incarnation(name, *number), *number)
+        })
+    }
+
+    pub(crate) fn keeps(&self, agent: Agent<Keeper>) {
+        self.change(|state| state.agents.insert(agent.pid(), agent));
+    }
+
+    pub(crate) fn agent(&self, pid: Pid) -> Option<Agent<Keeper>> {
+        self.state().agents.get(&pid).cloned()
+    }
+
+    pub(crate) fn keep_task(&self, name: &str, task: Task<String>) {
+        if let Some(pid) = task.pid() {
+            self.born(pid, name);
+        }
+        // What it replaces is not dropped under the lock.
+        let _before = self.change(|state| state.tasks.insert(name.to_string(), task));
+    }
+
+    pub(crate) fn take_task(&self, name: &str) -> Option<Task<String>> {
+        self.change(|state| state.tasks.remove(name))
     }
 
     pub(crate) fn serves(&self, pid: Pid, server: ServerRef<Server>) {
@@ -118,7 +154,18 @@ impl World {
     }
 
     /// Hears how processes end: the system's event hook.
+    /// And who has been started by a supervisor and does not say so itself.
     pub(crate) fn hear(&self, event: &Event) {
+        if let Event::ChildStarted { child, pid, .. } = event {
+            if self
+                .scenario
+                .actors
+                .get(&**child)
+                .is_some_and(|it| !it.speaks())
+            {
+                self.born(*pid, child);
+            }
+        }
         if let Event::Exited { pid, reason, .. } = event {
             self.change(|state| {
                 state.ended.insert(*pid, reason.clone());
@@ -158,9 +205,44 @@ impl World {
             ChildError::AlreadyPresent => "error already_present".to_string(),
             ChildError::Running => "error running".to_string(),
             ChildError::Restarting => "error restarting".to_string(),
+            ChildError::MaxChildren => "error max_children".to_string(),
+            ChildError::Call(error) => self.failure(error),
             ChildError::Start(error) => self.start_error(error),
             other => format!("failed {other:?}"),
         }
+    }
+}
+
+impl World {
+    /// What a request that failed says: in Erlang an exit, here an `Err`.
+    pub(crate) fn failure(&self, error: &CallError) -> String {
+        match error {
+            CallError::NoProc => "failed noproc".to_string(),
+            CallError::Timeout => "failed timeout".to_string(),
+            CallError::Exited(why) => format!("failed {}", self.text(why)),
+            CallError::Cycle(_) => "failed cycle".to_string(),
+            other => format!("failed {other:?}"),
+        }
+    }
+
+    /// Why a task gave no value.
+    pub(crate) fn task_failure(&self, error: &TaskError) -> String {
+        match error {
+            TaskError::Exited(why) => format!("failed {}", self.text(why)),
+            TaskError::Timeout => "failed timeout".to_string(),
+            TaskError::NotOwner(_) => "failed not_owner".to_string(),
+            TaskError::MaxChildren => "failed max_children".to_string(),
+            TaskError::Call(error) => self.failure(error),
+            other => format!("failed {other:?}"),
+        }
+    }
+}
+
+/// The label of the `number`th process of a name.
+fn incarnation(name: &str, number: usize) -> String {
+    match number {
+        1 => name.to_string(),
+        _ => format!("{name}#{number}"),
     }
 }
 

@@ -64,13 +64,13 @@ pub struct LoadTable<K: 'static, V: 'static, Kind: Keeps<K, V> = Set> {
     call: Call<Result<Table<K, V, Kind>, TableFileError>>,
 }
 
-impl<K, V, Kind: Keeps<K, V>> std::fmt::Debug for LoadTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> std::fmt::Debug for LoadTable<K, V, Kind> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("LoadTable").field(&self.call).finish()
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> std::future::Future for LoadTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> std::future::Future for LoadTable<K, V, Kind> {
     type Output = Result<Table<K, V, Kind>, TableFileError>;
 
     fn poll(
@@ -81,7 +81,7 @@ impl<K, V, Kind: Keeps<K, V>> std::future::Future for LoadTable<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Keeps<K, V>> LoadTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> LoadTable<K, V, Kind> {
     /// Blocks the calling thread until the table is there. On the thread that drives a manual system this
     /// runs the system meanwhile.
     ///
@@ -237,7 +237,7 @@ fn load<K: Stored, V: Stored, Kind: Keeps<K, V>>(
 ) -> LoadTable<K, V, Kind> {
     let own = core.clone();
     let work = move || {
-        let contents: Contents<K, Kind::Content> =
+        let contents: Contents<K, Kind::Content<V>> =
             read::load::<K, V, Kind>(&path, any_types, own.clock.now())?;
         let builder = builder.unwrap_or_else(|| as_saved(&contents.info));
         Ok(fill(builder, &own, owner, contents)?)
@@ -248,7 +248,9 @@ fn load<K: Stored, V: Stored, Kind: Keeps<K, V>>(
 }
 
 /// A table as the one that was written.
-fn as_saved<K, V, Kind: Keeps<K, V>>(info: &TableFileInfo) -> TableBuilder<K, V, Kind> {
+fn as_saved<K: 'static, V: 'static, Kind: Keeps<K, V>>(
+    info: &TableFileInfo,
+) -> TableBuilder<K, V, Kind> {
     let mut builder = TableBuilder::new().access(info.access);
     if let Some(name) = &info.name {
         builder = builder.named(name.clone());
@@ -260,11 +262,11 @@ fn as_saved<K, V, Kind: Keeps<K, V>>(info: &TableFileInfo) -> TableBuilder<K, V,
 }
 
 /// Makes a table with all this in it.
-fn fill<K, V, Kind: Keeps<K, V>>(
+fn fill<K: 'static, V: 'static, Kind: Keeps<K, V>>(
     builder: TableBuilder<K, V, Kind>,
     core: &CoreRef,
     owner: Owner,
-    contents: Contents<K, Kind::Content>,
+    contents: Contents<K, Kind::Content<V>>,
 ) -> Result<Table<K, V, Kind>, TableError> {
     let access = match owner {
         Owner::System => Access::Public,

@@ -78,7 +78,7 @@ pub(super) fn load<K: Stored, V: Stored, Kind: Keeps<K, V>>(
     path: &Path,
     any_types: bool,
     now: u64,
-) -> Result<Contents<K, Kind::Content>, TableFileError> {
+) -> Result<Contents<K, Kind::Content<V>>, TableFileError> {
     let mut opened = open(path)?;
     let info = &opened.info;
     if info.kind != Kind::TYPE {
@@ -133,7 +133,7 @@ impl Opened {
 fn record<K: Stored, V: Stored, Kind: Keeps<K, V>>(
     bytes: &mut &[u8],
     now: u64,
-) -> Result<Entry<K, Kind::Content>, TableFileError> {
+) -> Result<Entry<K, Kind::Content<V>>, TableFileError> {
     let misfit = |error: postcard::Error| TableFileError::Decode(error.to_string());
     let key = take(bytes).map_err(misfit)?;
     let left = take(bytes).map_err(misfit)?;

@@ -12,7 +12,8 @@ use super::error::TableFileError;
 use super::format::{About, BLOCK_HEAD, Body, block_head, head, left};
 use crate::ets::codec::{encode, encode_values};
 use crate::ets::draft::Draft;
-use crate::ets::kind::{Holds, Keeps};
+use crate::ets::engine::Holds;
+use crate::ets::kind::Keeps;
 use crate::ets::store::{Entry, Store, Terms};
 use crate::ets::table::Inner;
 
@@ -20,7 +21,7 @@ use crate::ets::table::Inner;
 const BLOCK: usize = 64 << 10;
 
 /// Writes a table to `path`; how many objects.
-pub(super) fn save<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
+pub(super) fn save<K: Serialize + 'static, V: Serialize + 'static, Kind: Keeps<K, V>>(
     inner: &Inner<K, V, Kind>,
     path: &Path,
 ) -> Result<u64, TableFileError> {
@@ -89,8 +90,8 @@ pub(super) fn save<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
 }
 
 /// Adds an entry to a block.
-fn record<K: Serialize, V: Serialize, Kind: Keeps<K, V>>(
-    entry: &Entry<K, Kind::Content>,
+fn record<K: Serialize + 'static, V: Serialize + 'static, Kind: Keeps<K, V>>(
+    entry: &Entry<K, Kind::Content<V>>,
     now: u64,
     block: Vec<u8>,
 ) -> Result<Vec<u8>, postcard::Error> {

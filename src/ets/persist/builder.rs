@@ -49,7 +49,7 @@ pub struct PersistentBuilder<K: 'static, V: 'static, Kind: Persists<K, V> = Set>
     types: std::marker::PhantomData<fn() -> (K, V, Kind)>,
 }
 
-impl<K, V, Kind: Persists<K, V>> Clone for PersistentBuilder<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Clone for PersistentBuilder<K, V, Kind> {
     fn clone(&self) -> Self {
         PersistentBuilder {
             path: self.path.clone(),
@@ -64,7 +64,7 @@ impl<K, V, Kind: Persists<K, V>> Clone for PersistentBuilder<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Persists<K, V>> fmt::Debug for PersistentBuilder<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> fmt::Debug for PersistentBuilder<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PersistentBuilder")
             .field("kind", &Kind::TYPE)
@@ -205,7 +205,7 @@ pub struct OpenTable<K: 'static, V: 'static, Kind: Persists<K, V> = Set> {
     shared: Arc<Shared<K, V, Kind>>,
 }
 
-impl<K, V, Kind: Persists<K, V>> fmt::Debug for OpenTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> fmt::Debug for OpenTable<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("OpenTable").field(&self.start).finish()
     }

@@ -140,7 +140,7 @@ fn decode<K: Stored, V: Stored, Kind: Persists<K, V>>(
     record: &[u8],
     now: u64,
     wall: u64,
-) -> Result<Option<Entry<K, Kind::Content>>, Misfit> {
+) -> Result<Option<Entry<K, Kind::Content<V>>>, Misfit> {
     let (deadline, mut values) = deadline_of(record).ok_or(Misfit::DeserializeUnexpectedEnd)?;
     let Some(expires) = expires(deadline, now, wall) else {
         return Ok(None);
@@ -156,7 +156,9 @@ fn decode<K: Stored, V: Stored, Kind: Persists<K, V>>(
     }
 }
 
-impl<K: Serialize + Clone, V: Serialize + Clone, Kind: Persists<K, V>> Engine<K, V, Kind> {
+impl<K: Serialize + Clone + 'static, V: Serialize + Clone + 'static, Kind: Persists<K, V>>
+    Engine<K, V, Kind>
+{
     /// Does all of this, in this order.
     pub(super) fn perform(&mut self, requests: Vec<Request<K, V, Kind>>) {
         let _inside = inside::enter();
@@ -367,7 +369,7 @@ impl<K: 'static, V: 'static, Kind: Persists<K, V>> Drop for Engine<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Persists<K, V>> Pending<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Pending<K, V, Kind> {
     fn writes(&self) -> impl Iterator<Item = Write<'_>> {
         self.unsaved.values().map(|unsaved| Write {
             old: unsaved.old.as_deref(),
@@ -386,7 +388,7 @@ fn settle<K: 'static, V: 'static, Kind: Persists<K, V>>(
 }
 
 /// Does in memory what one operation does, isolated if it inserts.
-fn apply<K: Clone, V, Kind: Persists<K, V>>(
+fn apply<K: Clone + 'static, V: 'static, Kind: Persists<K, V>>(
     inner: &Inner<K, V, Kind>,
     changes: Changes<K, V, Kind>,
 ) -> Result<(), TableError> {

@@ -88,7 +88,7 @@ pub struct PersistentTable<K: 'static, V: 'static, Kind: Persists<K, V> = Set> {
     shared: Arc<Shared<K, V, Kind>>,
 }
 
-impl<K, V, Kind: Persists<K, V>> Clone for PersistentTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Clone for PersistentTable<K, V, Kind> {
     fn clone(&self) -> Self {
         PersistentTable {
             table: self.table.clone(),
@@ -97,15 +97,15 @@ impl<K, V, Kind: Persists<K, V>> Clone for PersistentTable<K, V, Kind> {
     }
 }
 
-impl<K, V, Kind: Persists<K, V>> PartialEq for PersistentTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> PartialEq for PersistentTable<K, V, Kind> {
     fn eq(&self, other: &Self) -> bool {
         self.table == other.table
     }
 }
 
-impl<K, V, Kind: Persists<K, V>> Eq for PersistentTable<K, V, Kind> {}
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Eq for PersistentTable<K, V, Kind> {}
 
-impl<K, V, Kind: Persists<K, V>> fmt::Debug for PersistentTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> fmt::Debug for PersistentTable<K, V, Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PersistentTable").field(&self.table).finish()
     }
@@ -123,7 +123,7 @@ where
     }
 }
 
-impl<K, V, Kind: Persists<K, V>> PersistentTable<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> PersistentTable<K, V, Kind> {
     fn of(shared: Arc<Shared<K, V, Kind>>) -> Result<Self, TableError> {
         let table = shared.made().ok_or(TableError::Gone)?.table.clone();
         Ok(PersistentTable { table, shared })
@@ -200,7 +200,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::table_named`]: [`TableError::NoTable`], also if the table with this name is not persistent;
     /// [`TableError::WrongType`].
-    pub fn persistent_table<K, V, Kind: Persists<K, V>>(
+    pub fn persistent_table<K: 'static, V: 'static, Kind: Persists<K, V>>(
         &self,
         name: &str,
     ) -> Result<PersistentTable<K, V, Kind>, TableError> {

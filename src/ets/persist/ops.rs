@@ -15,7 +15,8 @@ use crate::error::CallError;
 use crate::ets::codec::{Stored, content_of};
 use crate::ets::common::{Expiry, Need};
 use crate::ets::counter::{Counter, CounterUpdate, Increment};
-use crate::ets::kind::{Holds, Replaces, Unique};
+use crate::ets::engine::Holds;
+use crate::ets::kind::{Replaces, Unique};
 use crate::ets::store::{One, Store};
 use crate::ets::{TableError, TableKind};
 use crate::process::ask::{Answer, question};
@@ -539,7 +540,7 @@ fn insert<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>>(
     value: V,
     expires: u64,
 ) -> Result<(), PersistError> {
-    let new = Kind::Content::of(value);
+    let new = Kind::Content::<V>::of(value);
     if !Kind::JOINS {
         return view.put(key, new, expires);
     }
@@ -559,7 +560,7 @@ fn insert<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>>(
 fn replace<K, V, Kind, R>(
     view: &mut View<'_, K, V, Kind>,
     key: K,
-    object: Object<K, V, Kind>,
+    object: Object<V, Kind>,
     change: impl FnOnce(&mut V) -> Result<R, TableError>,
 ) -> Result<R, PersistError>
 where
@@ -574,9 +575,9 @@ where
 }
 
 /// Visits the entries of a table, until there is an error.
-fn each_entry<K, V, Kind: Persists<K, V>>(
+fn each_entry<K: 'static, V: 'static, Kind: Persists<K, V>>(
     inner: &crate::ets::table::Inner<K, V, Kind>,
-    mut visit: impl FnMut(&crate::ets::store::Entry<K, Kind::Content>) -> Result<(), PersistError>,
+    mut visit: impl FnMut(&crate::ets::store::Entry<K, Kind::Content<V>>) -> Result<(), PersistError>,
 ) -> Result<(), PersistError> {
     use std::ops::ControlFlow::{Break, Continue};
     let mut visited = Ok(());

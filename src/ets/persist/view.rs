@@ -18,7 +18,8 @@ use super::disk::{FOREVER, record};
 use super::error::PersistError;
 use crate::ets::codec::{Stored, content_of, encode, encode_values};
 use crate::ets::common::Need;
-use crate::ets::kind::{Engine, Finds, Holds, Keeps};
+use crate::ets::engine::{Holds, Storage};
+use crate::ets::kind::{Finds, Keeps};
 use crate::ets::store::{Entry, Find, NEVER};
 use crate::ets::table::Inner;
 use crate::ets::{Bag, DuplicateBag, OrderedSet, Set, TableKind};
@@ -102,7 +103,7 @@ persists! {
 }
 
 /// The content of a key and when it expires, on the system's clock.
-pub(super) type Object<K, V, Kind> = (<Kind as Engine<K, V>>::Content, u64);
+pub(super) type Object<V, Kind> = (<Kind as Storage>::Content<V>, u64);
 
 /// What an operation makes of one key.
 pub(super) struct Change<K, C> {
@@ -115,7 +116,7 @@ pub(super) struct Change<K, C> {
     old: Option<Vec<u8>>,
 }
 
-pub(super) type Changes<K, V, Kind> = Vec<Change<K, <Kind as Engine<K, V>>::Content>>;
+pub(super) type Changes<K, V, Kind> = Vec<Change<K, <Kind as Storage>::Content<V>>>;
 
 /// What is not in the file yet, of one key.
 pub(super) struct Unsaved {
@@ -136,7 +137,7 @@ pub(super) struct Pending<K: 'static, V: 'static, Kind: Persists<K, V>> {
     staged: Vec<Changes<K, V, Kind>>,
 }
 
-impl<K, V, Kind: Persists<K, V>> Default for Pending<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Default for Pending<K, V, Kind> {
     fn default() -> Self {
         Pending {
             unsaved: Default::default(),
@@ -145,7 +146,7 @@ impl<K, V, Kind: Persists<K, V>> Default for Pending<K, V, Kind> {
     }
 }
 
-impl<K: Clone, V, Kind: Persists<K, V>> Pending<K, V, Kind> {
+impl<K: Clone + 'static, V: 'static, Kind: Persists<K, V>> Pending<K, V, Kind> {
     /// Adds the changes of an operation that was worked out.
     pub(super) fn stage(&mut self, changes: Changes<K, V, Kind>) {
         let mut changes = changes;
@@ -226,8 +227,8 @@ fn misfit(error: postcard::Error) -> PersistError {
 
 impl<'a, K, V, Kind> View<'a, K, V, Kind>
 where
-    K: Serialize + Clone,
-    V: Serialize + Clone,
+    K: Serialize + Clone + 'static,
+    V: Serialize + Clone + 'static,
     Kind: Persists<K, V>,
 {
     pub(super) fn new(
@@ -257,7 +258,7 @@ where
     pub(super) fn look<R>(
         &self,
         key: &K,
-        look: impl FnOnce(Option<(&K, &Kind::Content, u64)>) -> R,
+        look: impl FnOnce(Option<(&K, &Kind::Content<V>, u64)>) -> R,
     ) -> Result<R, PersistError> {
         let change = match self.places.get(key) {
             Some(place) => self.mine.get(*place),
@@ -289,7 +290,7 @@ where
     }
 
     /// A clone of what is under a key, and of the key as it is there.
-    pub(super) fn get(&self, key: &K) -> Result<Option<(K, Object<K, V, Kind>)>, PersistError> {
+    pub(super) fn get(&self, key: &K) -> Result<Option<(K, Object<V, Kind>)>, PersistError> {
         self.look(key, |there| {
             let (key, content, expires) = there?;
             let content = content_of(content.values().to_vec())?;
@@ -301,7 +302,7 @@ where
     pub(super) fn put(
         &mut self,
         key: K,
-        content: Kind::Content,
+        content: Kind::Content<V>,
         expires: u64,
     ) -> Result<(), PersistError> {
         let record = record(deadline(expires, self.now, self.wall));
@@ -319,8 +320,8 @@ where
     /// As [`put`](Self::put) or [`remove`](Self::remove), under the key of an entry of the table itself.
     pub(super) fn change_entry(
         &mut self,
-        entry: &Entry<K, Kind::Content>,
-        to: Option<Kind::Content>,
+        entry: &Entry<K, Kind::Content<V>>,
+        to: Option<Kind::Content<V>>,
     ) -> Result<(), PersistError> {
         let old = match self.pending.unsaved.get(&entry.key) {
             Some(_) => None,
@@ -354,7 +355,7 @@ where
         &mut self,
         key: K,
         old: Option<Vec<u8>>,
-        to: Option<(Kind::Content, u64)>,
+        to: Option<(Kind::Content<V>, u64)>,
         record: Option<Vec<u8>>,
     ) -> Result<(), PersistError> {
         let change = Change {

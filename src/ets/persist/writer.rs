@@ -49,7 +49,7 @@ struct Queue<K: 'static, V: 'static, Kind: Persists<K, V>> {
     closed: bool,
 }
 
-impl<K, V, Kind: Persists<K, V>> Shared<K, V, Kind> {
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Shared<K, V, Kind> {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Shared {
             queue: Mutex::new(Queue {
