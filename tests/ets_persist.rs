@@ -848,14 +848,93 @@ fn a_deserialize_that_panics_fails_the_opening() {
     let moods = Moods::builder(&file.0).open(&system).wait().unwrap();
     moods.insert(7, Moody(67)).wait().unwrap();
     close(&moods);
-    let wrong = Moods::builder(&file.0).open(&system).wait();
-    assert!(wrong.is_err());
-    // And the file is free.
-    let wrong = Moods::builder(&file.0).open(&system).wait();
-    assert!(
-        !matches!(wrong, Err(PersistError::AlreadyOpen)),
-        "{wrong:?}"
-    );
+    // And the file is free: the second time, too.
+    for _ in 0..2 {
+        let wrong = Moods::builder(&file.0).open(&system).wait();
+        match wrong {
+            Err(PersistError::Panicked(reason)) => {
+                assert!(reason.to_string().contains("not that either"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Loses its mind when it is told to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Mad(u32);
+
+static MAD: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+impl std::hash::Hash for Mad {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        if self.0 == 13 {
+            let left = MAD.load(Ordering::SeqCst);
+            MAD.store(left.saturating_sub(1), Ordering::SeqCst);
+            assert_ne!(left, 0, "mad");
+        }
+        self.0.hash(state);
+    }
+}
+
+#[test]
+fn a_key_whose_hash_panics_at_any_point_of_a_write_does_not_tear_it() {
+    let system = quiet().schedulers(2).build().unwrap();
+    type Table = PersistentTable<Mad, u32>;
+    let (mut done, mut failed, mut died) = (0, 0, 0);
+    for durability in [
+        Durability::Each,
+        Durability::Interval(Duration::from_millis(1)),
+    ] {
+        let file = TempFile::new();
+        let builder = Table::builder(&file.0).durability(durability);
+        let mut before = 0;
+        for point in 0..12 {
+            MAD.store(usize::MAX, Ordering::SeqCst);
+            let table = builder.open(&system).wait().unwrap();
+            // All have the value of the same write.
+            let all = table.table().to_list().unwrap();
+            let round = all.first().map_or(0, |(_, round)| *round);
+            assert!(
+                all.iter().all(|(_, value)| *value == round),
+                "{point}: {all:?}"
+            );
+            assert!(all.is_empty() || all.len() == 20);
+            assert!(round >= before, "acknowledged was {before}, found {round}");
+            MAD.store(point, Ordering::SeqCst);
+            let next = round + 1;
+            let write = table.insert_many((0..20).map(|n| (Mad(n), next))).wait();
+            MAD.store(usize::MAX, Ordering::SeqCst);
+            match write {
+                Ok(()) => {
+                    done += 1;
+                    // Not that the interval is over.
+                    table.sync().wait().unwrap();
+                    before = next;
+                }
+                Err(PersistError::Panicked(_)) => failed += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+            // Either it goes on, or the table is gone, and is what its file says when it is opened anew.
+            match table
+                .insert_many((0..20).map(|n| (Mad(n), next + 1)))
+                .wait()
+            {
+                Ok(()) => {
+                    table.sync().wait().unwrap();
+                    before = next + 1;
+                    close(&table);
+                }
+                Err(PersistError::Table(TableError::Gone) | PersistError::NoAnswer(_)) => {
+                    died += 1;
+                    let _down = system.monitor(table.pid().unwrap()).wait_timeout(DEADLINE);
+                    assert!(!table.is_alive());
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(done > 0 && failed > 0 && died > 0, "{done} {failed} {died}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub struct PersistentBuilder<K: 'static, V: 'static, Kind: Persists<K, V> = Set>
     any_types: bool,
     /// Of tests.
     medium: Option<Medium>,
-    types: std::marker::PhantomData<fn() -> (K, V, Kind)>,
+    types: std::marker::PhantomData<(K, V, Kind)>,
 }
 
 impl<K: 'static, V: 'static, Kind: Persists<K, V>> Clone for PersistentBuilder<K, V, Kind> {

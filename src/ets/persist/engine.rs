@@ -20,6 +20,7 @@ use super::view::{Changes, KeyMap, Pending, Persists, View, expires};
 use super::{Durability, inside};
 use crate::ets::codec::{Misfit, Stored, take, take_values};
 use crate::ets::common::{Access, Clearing, Need, Owner};
+use crate::ets::engine::Storage;
 use crate::ets::store::{Batch, Entry, Find, NEVER, Spot, Store};
 use crate::ets::table::Inner;
 use crate::ets::{Table, TableBuilder, TableError};
@@ -29,6 +30,7 @@ use crate::process::context::blocking;
 use crate::process::pid::Pid;
 use crate::sched::clock::Clock;
 use crate::sched::core::CoreRef;
+use crate::sched::worker::here;
 use crate::sync::{Arc, OnceLock};
 
 /// How many records are removed at once that have expired.
@@ -100,7 +102,8 @@ impl<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>> Opening<K, V, K
         let (now, wall) = (core.clock.now(), wall(core));
         let mut entries = Vec::new();
         disk.load(|key, record| {
-            let entry = decode::<K, V, Kind>(key, record, now, wall);
+            let entry = exit::catch(|| decode::<K, V, Kind>(key, record, now, wall));
+            let entry = entry.map_err(PersistError::Panicked)?;
             entries.extend(entry.map_err(|error| PersistError::Decode(error.to_string()))?);
             Ok(())
         })?;
@@ -134,13 +137,15 @@ impl<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>> Opening<K, V, K
     }
 }
 
+type EntryOf<K, V, Kind> = Entry<K, <Kind as Storage>::Content<V>>;
+
 /// The entry that a record stands for; `None`: it has expired.
 fn decode<K: Stored, V: Stored, Kind: Persists<K, V>>(
     mut key: &[u8],
     record: &[u8],
     now: u64,
     wall: u64,
-) -> Result<Option<Entry<K, Kind::Content<V>>>, Misfit> {
+) -> Result<Option<EntryOf<K, V, Kind>>, Misfit> {
     let (deadline, mut values) = deadline_of(record).ok_or(Misfit::DeserializeUnexpectedEnd)?;
     let Some(expires) = expires(deadline, now, wall) else {
         return Ok(None);
@@ -201,13 +206,15 @@ impl<K: Serialize + Clone + 'static, V: Serialize + Clone + 'static, Kind: Persi
             let worked = exit::catch(|| operation.work_out(&mut view));
             let worked = worked.unwrap_or_else(|panic| Err(PersistError::Panicked(panic)));
             let changes = view.into_changes();
-            let staged = worked.and_then(|()| {
-                let staged = exit::catch(|| self.pending.stage(changes));
-                staged.map_err(PersistError::Panicked)
-            });
+            let staged = match worked {
+                Ok(()) => self.stage(changes),
+                Err(error) => Err(error),
+            };
             outcomes.push(staged);
         }
-        if self.pending.is_changed() {
+        if let Some(panic) = &self.behind {
+            outcomes.fill(Err(PersistError::Panicked(panic.clone())));
+        } else if self.pending.is_changed() {
             let saved = match self.durability {
                 Durability::Each => self.save(),
                 Durability::Interval(_) => Ok(()),
@@ -221,6 +228,17 @@ impl<K: Serialize + Clone + 'static, V: Serialize + Clone + 'static, Kind: Persi
         for (operation, outcome) in operations.into_iter().zip(outcomes) {
             settle(operation, outcome);
         }
+    }
+
+    /// Adds the changes of an operation to the batch.
+    fn stage(&mut self, changes: Changes<K, V, Kind>) -> Result<(), PersistError> {
+        let staged = exit::catch(|| self.pending.stage(changes));
+        staged.map_err(|panic| {
+            // The keys could be compared a moment ago. Part of an operation must not get into the file.
+            let _half = exit::catch(|| self.pending = Pending::default());
+            self.wrecked(panic.clone());
+            PersistError::Panicked(panic)
+        })
     }
 
     /// Whether an operation can be tried.
@@ -353,19 +371,24 @@ impl<K: 'static, V: 'static, Kind: Persists<K, V>> Drop for Engine<K, V, Kind> {
         let Some(mut disk) = self.disk.take() else {
             return;
         };
-        let left: Vec<_> = self
-            .pending
-            .writes()
-            .map(|write| write.to_owned())
-            .collect();
-        // A scheduler thread must not wait for that.
-        let closing = blocking(&self.table.inner.common.core, move || {
+        let whole = self.behind.is_none() && self.pending.is_settled();
+        let left: Vec<_> = match self.durability {
+            Durability::Interval(_) if whole => {
+                self.pending.writes().map(|it| it.to_owned()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut close = move || {
             if !left.is_empty() {
                 let _saved = disk.write(left.iter().map(Owned::as_write));
             }
             let _closed = disk.close();
-        });
-        drop(closing);
+        };
+        match here() {
+            // A scheduler thread must not wait for that. The file's next owner is queued behind it.
+            Some(_) => drop(blocking(&self.table.inner.common.core, close)),
+            None => close(),
+        }
     }
 }
 

@@ -61,8 +61,9 @@ pub enum PersistError {
     /// refused, until the table is opened anew. It can still be read. The failure itself is the source.
     #[error("no write is accepted after one that left the file in doubt")]
     InDoubt(#[source] Arc<PersistError>),
-    /// The closure that was given to the operation panicked.
-    #[error("the closure panicked")]
+    /// The closure that was given to the operation panicked; or `Serialize` or the like of a key or value did,
+    /// or, as the table was opened, `Deserialize`.
+    #[error("the closure, or what encodes, compares or decodes keys and values, panicked")]
     Panicked(#[source] ExitReason),
     /// The table could not be used: as the table's own operations say. [`TableError::Gone`]: it was closed, or
     /// its process has died; of a write that was under way then it is not known whether it is in the file.

@@ -105,6 +105,9 @@ persists! {
 /// The content of a key and when it expires, on the system's clock.
 pub(super) type Object<V, Kind> = (<Kind as Storage>::Content<V>, u64);
 
+/// A key as it is in the table, and what is under it.
+type Found<K, V, Kind> = (K, Object<V, Kind>);
+
 /// What an operation makes of one key.
 pub(super) struct Change<K, C> {
     pub(super) key: K,
@@ -143,6 +146,13 @@ impl<K: 'static, V: 'static, Kind: Persists<K, V>> Default for Pending<K, V, Kin
             unsaved: Default::default(),
             staged: Vec::new(),
         }
+    }
+}
+
+impl<K: 'static, V: 'static, Kind: Persists<K, V>> Pending<K, V, Kind> {
+    /// Whether there is no batch under way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.staged.is_empty()
     }
 }
 
@@ -290,7 +300,7 @@ where
     }
 
     /// A clone of what is under a key, and of the key as it is there.
-    pub(super) fn get(&self, key: &K) -> Result<Option<(K, Object<V, Kind>)>, PersistError> {
+    pub(super) fn get(&self, key: &K) -> Result<Option<Found<K, V, Kind>>, PersistError> {
         self.look(key, |there| {
             let (key, content, expires) = there?;
             let content = content_of(content.values().to_vec())?;

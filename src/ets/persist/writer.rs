@@ -20,6 +20,7 @@ use super::Durability;
 use super::engine::{Engine, Opening, Request};
 use super::error::PersistError;
 use super::view::Persists;
+use crate::error::CallError;
 use crate::ets::Table;
 use crate::ets::codec::Stored;
 use crate::exit::ExitReason;
@@ -173,8 +174,15 @@ where
             let core = core.clone();
             move || opening.open(&core, pid)
         };
-        let engine = cx.blocking(open).await.map_err(ExitReason::error)?;
-        let engine = engine.map_err(ExitReason::error)?;
+        let opened = cx.blocking(open).await;
+        let opened = opened.unwrap_or_else(|error| {
+            Err(match error {
+                // A `Deserialize`, or the like.
+                CallError::Exited(panic) => PersistError::Panicked(panic),
+                other => PersistError::NoAnswer(other),
+            })
+        });
+        let engine = opened.map_err(ExitReason::error)?;
         let table = engine.table.clone();
         let number = table.inner.common.number;
         let made = Made {
