@@ -7,8 +7,9 @@
 //! ```
 //!
 //! prints one line for each: `name<TAB>workload<TAB>n<TAB>median seconds<TAB>ops/s<TAB>extra`. Each
-//! repetition is a process of its own, warmed up, and those of all are interleaved. `ratio` in the last
-//! field is noex's speed by that of the other. Sizes and meaning are those of `../shared/peers`.
+//! repetition is a process of its own, warmed up, and those of all are interleaved. In the last
+//! field, `ratio` is noex's speed by that of the other, and `cpu_ratio` the same by processor time, which
+//! other work on the machine disturbs less. Sizes and meaning are those of `../shared/peers`.
 
 #![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
 
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use store::{Find, HashStore, NEVER, Nested, One, OrderedStore, Store, Terms};
 
@@ -231,25 +232,47 @@ fn step(key: u64, keys: u64) -> u64 {
     if key >= keys { key % keys } else { key }
 }
 
-fn on_threads(threads: u64, work: impl Fn(u64) + Sync) -> f64 {
+/// What a load took.
+#[derive(Clone, Copy)]
+struct Took {
+    seconds: f64,
+    /// Of processor time, all threads together.
+    cpu: f64,
+}
+
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn on_threads(threads: u64, work: impl Fn(u64) + Sync) -> Took {
     let barrier = Barrier::new(threads as usize + 1);
     let mut start = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let (work, barrier) = (&work, &barrier);
-            scope.spawn(move || {
-                barrier.wait();
-                work(thread);
-            });
-        }
+    let cpu = std::thread::scope(|scope| {
+        let (work, barrier) = (&work, &barrier);
+        let run = move |thread| {
+            barrier.wait();
+            let start = thread_cpu();
+            work(thread);
+            thread_cpu() - start
+        };
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || run(thread)))
+            .collect();
         start = Instant::now();
         barrier.wait();
+        let each = workers.into_iter().map(|worker| worker.join());
+        each.map(|cpu| cpu.expect("it does not panic"))
+            .sum::<Duration>()
     });
-    start.elapsed().as_secs_f64()
+    Took {
+        seconds: start.elapsed().as_secs_f64(),
+        cpu: cpu.as_secs_f64(),
+    }
 }
 
 /// Calls `op` with `n` keys in all, and a count.
-fn walk(threads: u64, n: u64, op: impl Fn(u64, u64) + Sync) -> f64 {
+fn walk(threads: u64, n: u64, op: impl Fn(u64, u64) + Sync) -> Took {
     on_threads(threads, |thread| {
         let mut key = thread * KEYS / threads;
         for count in 0..n / threads {
@@ -259,15 +282,15 @@ fn walk(threads: u64, n: u64, op: impl Fn(u64, u64) + Sync) -> f64 {
     })
 }
 
-fn read<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+fn read<M: Map>(map: &M, threads: u64, n: u64) -> Took {
     walk(threads, n, |key, _| assert_eq!(map.get(key), Some(key)))
 }
 
-fn write<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+fn write<M: Map>(map: &M, threads: u64, n: u64) -> Took {
     walk(threads, n, |key, _| map.set(key, key))
 }
 
-fn mixed<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+fn mixed<M: Map>(map: &M, threads: u64, n: u64) -> Took {
     walk(threads, n, |key, count| match count % 10 {
         0 => map.set(key, key),
         _ => assert_eq!(map.get(key), Some(key)),
@@ -275,7 +298,7 @@ fn mixed<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
 }
 
 /// Each write takes out an entry or puts it back, so leaves change in size.
-fn churn<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+fn churn<M: Map>(map: &M, threads: u64, n: u64) -> Took {
     walk(threads, n, |key, count| match count % 20 {
         0 => map.set(key, key),
         10 => map.unset(key),
@@ -285,14 +308,14 @@ fn churn<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
     })
 }
 
-fn range<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+fn range<M: Map>(map: &M, threads: u64, n: u64) -> Took {
     walk(threads, n / RANGE, |key, _| {
         black_box(map.sum(key % (KEYS - RANGE)));
     })
 }
 
 /// Fills an empty one.
-fn fill<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
+fn fill<M: Map>(map: &M, threads: u64, n: u64) -> Took {
     on_threads(threads, |thread| {
         let mut key = thread * n / threads;
         for _ in 0..n / threads {
@@ -302,17 +325,15 @@ fn fill<M: Map>(map: &M, threads: u64, n: u64) -> f64 {
     })
 }
 
-type Run = fn(u64, bool) -> f64;
-
 /// One of the maps under one of the loads.
-fn run<M: Map>(load: fn(&M, u64, u64) -> f64, n: u64, threads: u64) -> f64 {
+fn run<M: Map>(load: fn(&M, u64, u64) -> Took, n: u64, threads: u64) -> Took {
     let map = M::new();
     (0..KEYS).for_each(|key| map.set(key, key));
     load(&map, threads, n / 10);
     load(&map, threads, n)
 }
 
-fn run_empty<M: Map>(load: fn(&M, u64, u64) -> f64, n: u64, threads: u64) -> f64 {
+fn run_empty<M: Map>(load: fn(&M, u64, u64) -> Took, n: u64, threads: u64) -> Took {
     load(&M::new(), threads, n);
     load(&M::new(), threads, n)
 }
@@ -330,7 +351,7 @@ type Tree = scc::TreeIndex<u64, u64>;
 struct Workload {
     name: &'static str,
     n: u64,
-    runs: Vec<(&'static str, Box<dyn Fn(u64) -> f64>)>,
+    runs: Vec<(&'static str, Box<dyn Fn(u64) -> Took>)>,
 }
 
 macro_rules! workload {
@@ -386,7 +407,8 @@ fn main() {
                     runs.find(|run| Some(run.0) == map.as_deref())
                 });
                 if let Some((_, run)) = run {
-                    println!("{}", run(threads));
+                    let took = run(threads);
+                    println!("{}\t{}", took.seconds, took.cpu);
                 }
                 return;
             }
@@ -398,37 +420,50 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|name| name == workload.name) {
             continue;
         }
-        let mut seconds = vec![Vec::with_capacity(reps); workload.runs.len()];
+        let mut took = vec![Vec::with_capacity(reps); workload.runs.len()];
         for _ in 0..reps {
-            for (map, seconds) in workload.runs.iter().zip(&mut seconds) {
-                seconds.push(in_a_fresh_process(workload.name, map.0, threads));
+            for (map, took) in workload.runs.iter().zip(&mut took) {
+                took.push(in_a_fresh_process(workload.name, map.0, threads));
             }
         }
-        let mut ours = None;
-        for ((map, _), mut seconds) in workload.runs.iter().zip(seconds) {
-            seconds.sort_by(f64::total_cmp);
+        let mut first = None;
+        for ((map, _), took) in workload.runs.iter().zip(took) {
+            let sorted = |of: fn(&Took) -> f64| {
+                let mut all: Vec<f64> = took.iter().map(of).collect();
+                all.sort_by(f64::total_cmp);
+                all
+            };
+            let (seconds, cpu) = (sorted(|took| took.seconds), sorted(|took| took.cpu));
             let (least, most) = (seconds[0], seconds[reps - 1]);
-            let median = seconds[reps / 2];
-            let ours = *ours.get_or_insert(median);
+            let (median, cpu) = (seconds[reps / 2], cpu[reps / 2]);
+            let (ours, our_cpu) = *first.get_or_insert((median, cpu));
+            let (ratio, cpu_ratio) = (median / ours, cpu / our_cpu);
+            let cpu_ns = cpu * 1e9 / workload.n as f64;
             println!(
-                "{map}\t{}\t{}\t{median:.6}\t{:.0}\tratio={:.2} min_s={least:.6} max_s={most:.6} reps={reps} threads={threads}",
+                "{map}\t{}\t{}\t{median:.6}\t{:.0}\tratio={ratio:.2} cpu_ratio={cpu_ratio:.2} cpu_ns_per_op={cpu_ns:.1} min_s={least:.6} max_s={most:.6} reps={reps} threads={threads}",
                 workload.name,
                 workload.n,
                 workload.n as f64 / median,
-                median / ours,
             );
         }
     }
 }
 
 /// Runs one repetition. What one leaves behind is not the next one's.
-fn in_a_fresh_process(workload: &str, map: &str, threads: u64) -> f64 {
+fn in_a_fresh_process(workload: &str, map: &str, threads: u64) -> Took {
     let me = std::env::current_exe().expect("the path of this program");
     let mut command = std::process::Command::new(me);
     command.args(["--threads", &threads.to_string(), "--one", workload, map]);
     let output = command.output().expect("this program runs again");
     let line = String::from_utf8_lossy(&output.stdout);
-    line.trim().parse().unwrap_or_else(|_| {
+    let mut fields = line.trim().split('\t').map(str::parse);
+    let took = (|| {
+        Some(Took {
+            seconds: fields.next()?.ok()?,
+            cpu: fields.next()?.ok()?,
+        })
+    })();
+    took.unwrap_or_else(|| {
         let error = String::from_utf8_lossy(&output.stderr);
         eprintln!("{workload} on {map} failed: {line}{error}");
         std::process::exit(1);

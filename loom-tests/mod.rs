@@ -6,6 +6,7 @@ mod idle;
 mod mailbox;
 mod refs;
 mod reply;
+mod shards;
 mod slot;
 mod table;
 mod watch;

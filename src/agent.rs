@@ -15,6 +15,7 @@ use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
 use crate::supervisor::{ChildPid, ChildSpec};
@@ -196,7 +197,7 @@ impl Handle {
     /// An agent with a state of type `S` by name, whether or not somebody has the name yet.
     ///
     /// If something else has it, all requests fail as if nobody had.
-    pub fn agent<S: Send + 'static>(&self, name: impl Into<Arc<str>>) -> NamedAgent<S> {
+    pub fn agent<S: Send + 'static>(&self, name: impl Into<Name>) -> NamedAgent<S> {
         NamedAgent {
             server: self.server(name),
         }
@@ -205,7 +206,7 @@ impl Handle {
 
 impl<S: Send + 'static> NamedAgent<S> {
     /// The name.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Name {
         self.server.name()
     }
 

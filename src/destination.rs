@@ -1,4 +1,4 @@
-//! Where a timer's message can go.
+//! Where a message can go that is sent later: a timer's, or what a listener is told.
 
 use crate::gen_server::{GenServer, HandleInfo, Named, Recipient, ServerRef, info_envelope};
 use crate::partition_supervisor::Partition;
@@ -8,6 +8,7 @@ use crate::sched::timers::{Envelope, Target};
 use crate::system::Handle;
 
 mod sealed {
+    use crate::gen_server::Recipient;
     use crate::process::pid::Pid;
     use crate::sched::timers::Envelope;
     use crate::system::Handle;
@@ -19,6 +20,8 @@ mod sealed {
     pub trait Sealed<M> {
         /// An envelope addressed to it.
         fn letter(&self, system: &Handle, message: M) -> Letter;
+        /// Who it is now, if anybody.
+        fn recipient(&self, system: &Handle) -> Option<Recipient<M>>;
         /// Whether nothing will ever reach it again.
         fn is_gone(&self, system: &Handle) -> bool;
         /// Who it leads to now.
@@ -48,6 +51,10 @@ where
         })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.recipient())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         !self.is_alive()
     }
@@ -62,6 +69,10 @@ impl<M: Send + 'static> Sealed<M> for Recipient<M> {
         let (cell, make) = self.parts();
         // SAFETY: a fresh envelope.
         Letter(unsafe { Envelope::new(Target::Cell(cell.clone()), make(message)) })
+    }
+
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.clone())
     }
 
     fn is_gone(&self, _: &Handle) -> bool {
@@ -81,6 +92,12 @@ impl<M: Send + 'static> Sealed<M> for Pid {
         };
         // SAFETY: a fresh envelope.
         Letter(unsafe { Envelope::new(target, crate::process::envelope::any(message)) })
+    }
+
+    fn recipient(&self, system: &Handle) -> Option<Recipient<M>> {
+        let cell = system.core().find(*self)?;
+        // SAFETY: any process takes such envelopes.
+        Some(unsafe { Recipient::new(cell, crate::process::envelope::any::<M>) })
     }
 
     fn is_gone(&self, system: &Handle) -> bool {
@@ -110,6 +127,10 @@ where
         })
     }
 
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.resolve()?.recipient())
+    }
+
     fn is_gone(&self, _: &Handle) -> bool {
         // Nobody may have the name for the length of a restart: the timer goes on.
         false
@@ -136,6 +157,10 @@ where
                 info_envelope::<S, M>(message),
             )
         })
+    }
+
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.resolve()?.recipient())
     }
 
     fn is_gone(&self, _: &Handle) -> bool {

@@ -45,6 +45,8 @@
 //! | split it by keys | [`PartitionSupervisor`], [`Partitions`] |
 //! | reach it | [`Named`], [`Supervised`], [`ServerRef`], [`Recipient`], [`Requester`], [`Pid`] |
 //! | write a process that receives by itself | [`Inbox`], [`Process`] |
+//! | find processes by keys of any type, dispatch to all under one | [`Registry`], [`Name`] |
+//! | keep track of who belongs together | [`Pg`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
 //! | share tables between processes and threads | [`Table`], [`ets`] |
@@ -73,13 +75,14 @@ mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
-#[cfg_attr(not(test), allow(dead_code))]
 mod hash;
 #[cfg(not(all(test, loom)))]
 mod hooks;
 #[cfg(not(all(test, loom)))]
 mod partition_supervisor;
-#[cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
+#[cfg(not(all(test, loom)))]
+mod pg;
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports, unreachable_pub))]
 mod process;
 #[cfg(not(all(test, loom)))]
 mod receive;
@@ -89,6 +92,10 @@ mod registry;
 mod sched;
 #[cfg(not(all(test, loom)))]
 pub mod services;
+#[cfg_attr(all(test, loom), allow(dead_code))]
+mod shards;
+#[cfg_attr(all(test, loom), allow(dead_code, unreachable_pub))]
+mod start_error;
 #[cfg(not(all(test, loom)))]
 mod starts;
 #[cfg(not(all(test, loom)))]
@@ -138,6 +145,7 @@ mod exports {
         Partition, PartitionLookup, PartitionSupervisor, PartitionSupervisorRef,
         PartitionSupervisorStart, Partitions,
     };
+    pub use crate::pg::{Pg, PgEvent, PgMonitor, ScopeClosed};
     pub use crate::process::bounded::{MailboxPolicy, Overflow};
     pub use crate::process::call::Call;
     pub use crate::process::cell::Priority;
@@ -146,6 +154,10 @@ mod exports {
     pub use crate::process::pid::{MonitorRef, Pid};
     pub use crate::process::spawn::SpawnOptions;
     pub use crate::receive::{Inbox, IntoExit, Process, Received};
+    pub use crate::registry::{
+        Dispatch, Duplicate, Keys, Label, MetaError, Name, RegisterError, Registry,
+        RegistryBuilder, RegistryError, RegistryEvent, Unique,
+    };
     pub use crate::sched::manual::{Budget, Driver, Tick};
     pub use crate::sched::stats::Stats;
     pub use crate::sched::timers::TimerRef;
@@ -215,6 +227,14 @@ struct DynamicSupervisorGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/partition_supervisor.md")]
 struct PartitionSupervisorGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/registry.md")]
+struct RegistryGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/pg.md")]
+struct PgGuide;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/services.md")]

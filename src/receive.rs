@@ -24,12 +24,13 @@ use crate::process::pid::MonitorRef;
 use crate::process::signal::{Content, Down, Exit, Notice, SystemNode};
 use crate::process::spawn::{SpawnOptions, Ties, Unborn, make};
 use crate::process::waker;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::sched::stats::Count;
 use crate::sched::timers;
 use crate::sched::worker::{Worker, here};
+use crate::sync::UnsafeCell;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::{Arc, UnsafeCell};
 
 /// What a process that receives by itself finds in its mailbox.
 #[derive(Debug)]
@@ -649,7 +650,7 @@ pub(crate) fn spawn_named<M, F, R>(
     core: &CoreRef,
     options: &SpawnOptions,
     ties: Ties,
-    name: Option<&Arc<str>>,
+    name: Option<&Name>,
     run: impl FnOnce(Inbox<M>) -> F + 'static,
     prepare: impl FnOnce(&mut Unborn),
 ) -> Result<Recipient<M>, StartError>
@@ -658,13 +659,7 @@ where
     F: Future<Output = R> + 'static,
     R: IntoExit,
 {
-    let mut unborn = conceive_async(core, options, ties, run)?;
-    if let Some(name) = name {
-        if let Err(holder) = core.names.register(core, name, unborn.cell().pid()) {
-            unborn.abandon();
-            return Err(StartError::AlreadyStarted(holder));
-        }
-    }
+    let mut unborn = Name::give(name, conceive_async(core, options, ties, run)?)?;
     prepare(&mut unborn);
     // SAFETY: the process takes plain messages of that type.
     Ok(unsafe { Recipient::new(unborn.bear(), envelope::plain::<M>) })

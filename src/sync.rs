@@ -12,7 +12,7 @@ pub(crate) use std::sync::{Arc, Once};
 #[cfg(all(test, loom))]
 pub(crate) use loom::cell::UnsafeCell;
 #[cfg(all(test, loom))]
-pub(crate) use modelled::{Condvar, Mutex, MutexGuard, zeroed_slice};
+pub(crate) use modelled::{Condvar, Mutex, MutexGuard, fence_that_loom_needs, relax, zeroed_slice};
 #[cfg(all(test, loom))]
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::*;
@@ -25,7 +25,7 @@ pub(crate) use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 #[cfg(not(all(test, loom)))]
-pub(crate) use plain::{CachePadded, UnsafeCell, zeroed_slice};
+pub(crate) use plain::{UnsafeCell, fence_that_loom_needs, relax, zeroed_slice};
 #[cfg(not(all(test, loom)))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(all(test, loom)))]
@@ -35,6 +35,19 @@ pub(crate) mod atomic {
 #[cfg(not(all(test, loom)))]
 pub(crate) mod channel {
     pub(crate) use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+}
+
+/// On cache lines of its own (two, as processors fetch them in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct CachePadded<T>(pub(crate) T);
+
+impl<T> std::ops::Deref for CachePadded<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 #[cfg(not(all(test, loom)))]
@@ -65,16 +78,18 @@ mod plain {
         }
     }
 
-    /// On cache lines of its own (two, as processors fetch them in pairs).
-    #[derive(Debug, Default)]
-    #[repr(align(128))]
-    pub(crate) struct CachePadded<T>(pub(crate) T);
+    /// Nothing: sequentially consistent accesses are enough. Loom takes them for weaker ones.
+    #[inline(always)]
+    pub(crate) fn fence_that_loom_needs() {}
 
-    impl<T> std::ops::Deref for CachePadded<T> {
-        type Target = T;
-        #[inline(always)]
-        fn deref(&self) -> &T {
-            &self.0
+    /// Passes a moment in which another thread does what this one waits for.
+    pub(crate) fn relax(rounds: &mut u32) {
+        *rounds += 1;
+        // Longer than that it takes only if the other thread does not run.
+        if *rounds < 64 {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
         }
     }
 
@@ -150,6 +165,14 @@ mod modelled {
         fn deref_mut(&mut self) -> &mut T {
             self.0.as_mut().unwrap()
         }
+    }
+
+    pub(crate) fn fence_that_loom_needs() {
+        loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub(crate) fn relax(_rounds: &mut u32) {
+        loom::thread::yield_now();
     }
 
     /// As the plain one, value by value.

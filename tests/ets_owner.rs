@@ -230,6 +230,23 @@ fn a_public_table_is_everybodys_but_its_end_is_its_owners() {
 }
 
 #[test]
+fn an_heir_is_shown_as_long_as_it_lives() {
+    on_all(|system| {
+        let (owner, table) = owner(system, |cx| Table::new(cx));
+        let (heir, _told) = receiver::<u8>(system);
+        let (to, pid) = (heir.clone(), heir.pid());
+        let set = as_owner(system, &owner, move |table| table.set_heir(&to, 1));
+        assert_eq!(set, Ok(()));
+        assert_eq!(table.info().unwrap().heir, Some(pid));
+        kill(system, pid);
+        assert_eq!(table.info().unwrap().heir, None);
+        let set = as_owner(system, &owner, move |table| table.set_heir(&heir, 1));
+        assert_eq!(set, Ok(()));
+        assert_eq!(table.info().unwrap().heir, None);
+    });
+}
+
+#[test]
 fn a_blocking_closure_is_its_process_and_no_longer_than_that_lives() {
     for threads in [1, 4] {
         let system = quiet().schedulers(threads).build().unwrap();
@@ -447,7 +464,7 @@ fn who_gave_a_table_away_may_do_what_others_may() {
         let (tell, told) = reports();
         first.send(Do::Give(second.clone(), tell.clone())).unwrap();
         assert_eq!(next(system, &told), Ok(()));
-        next(system, &gifts);
+        next(system, &gifts).unwrap();
         assert_eq!(
             as_owner(system, &first, |table| table.insert(1, "a")),
             Err(TableError::Access)

@@ -1,5 +1,7 @@
-//! State machines beside OTP's: random scripts, run on `gen_statem` once and recorded
-//! (`tests/otp/gen_statem/`), are run here on virtual time, and the same must happen.
+//! State machines beside OTP's: random scripts, run on `gen_statem` and recorded
+//! (`tests/otp/gen_statem/`), are run here on virtual time, and the same must happen. Where there is
+//! an Erlang (with NOEX_REQUIRE_ERLANG=1 there must be) they are run on that again, too. Scenarios of a
+//! rule each are in `otp.rs`.
 //!
 //! ```text
 //! script 17                      starts in state a
@@ -11,6 +13,9 @@
 //! `keep`.
 
 mod support;
+
+#[path = "otp/installed.rs"]
+mod installed;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
@@ -285,6 +290,23 @@ fn the_same_happens_as_on_otp() {
             assert_eq!(seen, *trace, "script {number}: {script:?}");
         }
     }
+}
+
+#[test]
+fn the_recorded_traces_are_what_this_otp_does() {
+    if !installed::erlang() {
+        return;
+    }
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otp/gen_statem");
+    let check = std::process::Command::new("escript")
+        .args(["record.escript", "check", "scripts.txt", "traces.txt"])
+        .current_dir(dir)
+        .output()
+        .expect("escript is a part of Erlang");
+    let said = String::from_utf8_lossy(&check.stdout);
+    println!("{said}");
+    let complaints = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}{complaints}");
 }
 
 /// SplitMix64.

@@ -14,6 +14,12 @@ mod agents;
 mod dynamic;
 #[path = "otp/erlang.rs"]
 mod erlang;
+#[path = "otp/event.rs"]
+mod event;
+#[path = "otp/installed.rs"]
+mod installed;
+#[path = "otp/machine.rs"]
+mod machine;
 #[path = "otp/partitions.rs"]
 mod partitions;
 #[path = "otp/play.rs"]
@@ -64,6 +70,11 @@ themes! {
     supervisor_stops: supervisors_stop_children_as_in_otp,
     supervisor_children: supervisors_answer_as_in_otp,
     supervisor_trees: trees_of_supervisors_do_what_they_do_in_otp,
+    supervisor_significant: significant_children_end_supervisors_as_in_otp,
+    event_handlers: event_handlers_come_and_go_as_in_otp,
+    event_supervised: supervised_event_handlers_do_what_they_do_in_otp,
+    machine_events: machines_handle_events_as_in_otp,
+    machine_ends: machines_start_and_end_as_in_otp,
     task: tasks_do_what_they_do_in_elixir,
     task_stream: streams_of_tasks_do_what_they_do_in_elixir,
     task_supervisor: supervisors_of_tasks_do_what_they_do_in_elixir,
@@ -100,8 +111,7 @@ fn all() -> &'static Themes {
 fn otp() -> Option<&'static HashMap<String, Vec<String>>> {
     static OTP: OnceLock<Option<HashMap<String, Vec<String>>>> = OnceLock::new();
     OTP.get_or_init(|| {
-        if !erlang::is_there() {
-            missing("erl", "erlang-base", "NOEX_REQUIRE_ERLANG");
+        if !installed::erlang() {
             return None;
         }
         let elixir = elixir();
@@ -117,20 +127,7 @@ fn otp() -> Option<&'static HashMap<String, Vec<String>>> {
 /// Where Elixir is; `None`: there is none.
 fn elixir() -> Option<PathBuf> {
     static ELIXIR: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = ELIXIR.get_or_init(|| {
-        let found = erlang::elixir();
-        if found.is_none() {
-            missing("elixir", "elixir", "NOEX_REQUIRE_ELIXIR");
-        }
-        found
-    });
-    found.clone()
-}
-
-fn missing(command: &str, package: &str, required: &str) {
-    let required = std::env::var_os(required).is_some_and(|it| it == "1");
-    assert!(!required, "{command} is missing: apt-get install {package}");
-    eprintln!("skipped: there is no {command} to compare with");
+    ELIXIR.get_or_init(installed::elixir).clone()
 }
 
 fn compare(theme: &str) {

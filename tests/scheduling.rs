@@ -314,6 +314,63 @@ fn who_never_stops_lets_everybody_else_run() {
     }
 }
 
+/// A server whose messages take a while, each.
+struct Slow(Arc<AtomicUsize>);
+struct Work(Duration);
+impl GenServer for Slow {
+    type Args = Arc<AtomicUsize>;
+    async fn init(handled: Self::Args, _: &mut Context<Self>) -> Result<Self, InitStop> {
+        Ok(Slow(handled))
+    }
+}
+impl HandleCast<Work> for Slow {
+    async fn handle_cast(&mut self, Work(time): Work, _: &mut Context<Self>) {
+        let end = Instant::now() + time;
+        spin(|| Instant::now() >= end);
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn a_turn_of_long_messages_is_over_though_its_budget_is_not() {
+    let system = quiet().schedulers(1).budget(100_000).build().unwrap();
+    let handled = Arc::new(AtomicUsize::new(0));
+    let slow = system.start::<Slow>(handled.clone()).wait().unwrap();
+    let it = puppet(&system, silent());
+    for _ in 0..5_000 {
+        slow.cast(Work(Duration::from_millis(1))).unwrap();
+    }
+    assert!(spin(|| handled.load(SeqCst) > 0), "it has begun");
+    assert_eq!(answer(it.call(Note(1))), Ok(1));
+    let before = handled.load(SeqCst);
+    assert!(before < 2_500, "{before} messages were handled first");
+    system.exit(slow.pid(), ExitReason::Kill);
+}
+
+#[test]
+fn who_comes_from_outside_does_not_wait_for_many_long_turns() {
+    // Each message is a turn of its own, longer than the watchdog's look.
+    let system = quiet().schedulers(1).budget(1).build().unwrap();
+    let handled = Arc::new(AtomicUsize::new(0));
+    let slow = [(); 2].map(|()| system.start::<Slow>(handled.clone()).wait().unwrap());
+    let it = puppet(&system, silent());
+    for slow in &slow {
+        for _ in 0..500 {
+            slow.cast(Work(Duration::from_millis(25))).unwrap();
+        }
+    }
+    assert!(spin(|| handled.load(SeqCst) > 0), "they have begun");
+    for n in 0..3 {
+        assert_eq!(answer(it.call(Note(n))), Ok(n));
+    }
+    // By their number alone others would be looked at every 61 turns.
+    let turns = handled.load(SeqCst);
+    assert!(turns < 60, "{turns} turns came first");
+    for slow in &slow {
+        system.exit(slow.pid(), ExitReason::Kill);
+    }
+}
+
 #[test]
 fn a_yield_lets_all_who_are_queued_run_first() {
     let (system, driver) = quiet().manual();

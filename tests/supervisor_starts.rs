@@ -87,7 +87,8 @@ fn a_failed_start_link_returns_the_error_and_delivers_the_exit() {
             let Received::Exit(exit) = inbox.recv().await else {
                 panic!("an exit")
             };
-            let told = exit.reason.downcast_ref() == Some(&error);
+            // OTP: `{shutdown, {failed_to_start_child, ..}}`.
+            let told = exit.reason.downcast_ref() == Some(&error) && exit.reason.is_shutdown();
             let _ = send.send((pid == exit.from, told));
         };
         world.system.spawn(run).unwrap();

@@ -451,7 +451,7 @@ fn many_at_once(seed: u64) -> usize {
             let number = random.below(nodes);
             let pid = site.lock().pids[number];
             let id = number.to_string();
-            let branches = (0..nodes).filter_map(|n| system.supervisor(&format!("branch {n}")));
+            let branches = (0..nodes).filter_map(|n| system.supervisor(format!("branch {n}")));
             let supervisors: Vec<_> = branches.chain(system.supervisor("root")).collect();
             if supervisors.is_empty() {
                 break;

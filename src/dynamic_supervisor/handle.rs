@@ -11,6 +11,7 @@ use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::gen_server::{HandleRequest, ServerRef, Start, Stop};
 use crate::process::pid::Pid;
+use crate::registry::Name;
 use crate::supervisor::starter::ChildPid;
 use crate::supervisor::{ChildCounts, ChildError, ChildKind, ChildRequest, ChildSpec, ChildStatus};
 use crate::system::Handle;
@@ -132,18 +133,21 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
 
 impl Handle {
     /// The live dynamic supervisor without a template that has `name`.
-    pub fn dynamic_supervisor(&self, name: &str) -> Option<DynamicSupervisorRef> {
+    pub fn dynamic_supervisor(&self, name: impl Into<Name>) -> Option<DynamicSupervisorRef> {
         self.template_supervisor(name)
     }
 
     /// The live dynamic supervisor that has `name`, if its children are started with an `A` and
     /// whoever starts them gets a `P`.
-    pub fn template_supervisor<A, P>(&self, name: &str) -> Option<DynamicSupervisorRef<A, P>>
+    pub fn template_supervisor<A, P>(
+        &self,
+        name: impl Into<Name>,
+    ) -> Option<DynamicSupervisorRef<A, P>>
     where
         A: Send + 'static,
         P: ChildPid,
     {
-        let server = self.server_ref(self.whereis(name)?)?;
+        let server = self.server(name).resolve()?;
         Some(DynamicSupervisorRef { server })
     }
 }

@@ -85,8 +85,10 @@ impl Increment {
 /// A counter in a value and what to add: one of several for
 /// [`Table::update_counters`](super::Table::update_counters).
 pub struct CounterUpdate<V> {
-    apply: Box<dyn Fn(&mut V) -> Result<i128, TableError> + Send>,
+    apply: Apply<V>,
 }
+
+type Apply<V> = Box<dyn Fn(&mut V) -> Result<i128, TableError> + Send>;
 
 impl<V> fmt::Debug for CounterUpdate<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,6 +31,7 @@ pub struct TableInfo {
     /// end.
     pub owner: Option<Pid>,
     /// Who gets it when the owner dies: of one that is given by name, whoever has the name now.
+    /// `None` also if that one is dead.
     pub heir: Option<Pid>,
     /// How many objects there are, as [`Table::len`] counts them. OTP: `size`.
     pub size: usize,

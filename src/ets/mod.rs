@@ -40,7 +40,7 @@
 //! assert_eq!(seen.lookup("word")?, Some(2));
 //! // Only its owner may write it.
 //! assert_eq!(seen.insert("word".into(), 0), Err(noex::TableError::Access));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), noex::Error>(())
 //! ```
 //!
 //! | kind | a key has | order | keys | values |

@@ -72,7 +72,7 @@ where
     /// ages.insert_many([(17, "ann"), (18, "bob"), (65, "eve")])?;
     /// assert_eq!(ages.range(18..)?, [(18, "bob"), (65, "eve")]);
     /// assert_eq!(ages.range_back(..=18)?, [(18, "bob"), (17, "ann")]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), noex::Error>(())
     /// ```
     pub fn range<Q, B>(&self, bounds: B) -> Result<Vec<(K, V)>, TableError>
     where

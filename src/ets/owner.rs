@@ -234,9 +234,11 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
             && self.belong(cell)
     }
 
-    /// Who would get the table now.
+    /// Who would get the table now: nobody who is dead.
     pub(super) fn heir_now(self: &Inner<K, V, Kind>) -> Option<Pid> {
         let heir = self.heir.lock().clone()?;
-        heir.pid(&Handle::new(self.common.core.clone()))
+        let core = &self.common.core;
+        heir.pid(&Handle::new(core.clone()))
+            .filter(|pid| core.is_alive(*pid))
     }
 }

@@ -45,7 +45,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     /// assert_eq!(even.next_page()?.map(|page| page.len()), Some(5));
     /// let rest: Result<Vec<_>, _> = even.collect();
     /// assert_eq!(rest?.iter().map(Vec::len).collect::<Vec<_>>(), [5, 3]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), noex::Error>(())
     /// ```
     pub fn select_pages<R, F>(&self, limit: usize, select: F) -> Pages<K, V, Kind, R, F>
     where

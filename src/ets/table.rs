@@ -94,7 +94,7 @@ impl<K, V, Kind: TableKind> fmt::Debug for Table<K, V, Kind> {
 ///     .ttl(Duration::from_secs(3600));
 /// let scores = system.table(scores)?;
 /// scores.insert(90, "ann".into())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), noex::Error>(())
 /// ```
 pub struct TableBuilder<K, V, Kind: TableKind = Set> {
     name: Option<Arc<str>>,

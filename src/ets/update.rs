@@ -54,7 +54,7 @@ impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Table<K, V, Kind> {
     /// users.insert(1, User { name: "ann".into(), visits: 0 })?;
     /// users.update_element(&1, |user| &mut user.name, "bob".into())?;
     /// assert_eq!(users.lookup_element(&1, |user| user.name.clone())?, "bob");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), noex::Error>(())
     /// ```
     pub fn update_element<Q: ?Sized, P>(
         &self,
@@ -109,7 +109,7 @@ impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Table<K, V, Kind> {
     /// // Begins again with 1 after 9.
     /// let wrap = Increment::by(3).threshold(9, 1);
     /// assert_eq!(hits.update_counter("home", |n| n, wrap)?, 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), noex::Error>(())
     /// ```
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Table<K, V, Kind> {
     ///     CounterUpdate::new(|(_, earned)| earned, 200),
     /// ];
     /// assert_eq!(stock.update_counters("apples", sell)?, [6, 200]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), noex::Error>(())
     /// ```
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use super::cut::Cut;
 use super::{PanicReason, Term, drop_quietly};
+use crate::start_error::StartError;
 use crate::sync::Arc;
 
 /// Why a process ended; what its links, its monitors and those who wait for it are told. In OTP that is
@@ -21,7 +22,10 @@ use crate::sync::Arc;
 /// | [`NoConnection`](Self::NoConnection) | `noconnection` | the node it lived on is out of reach | yes |
 /// | [`Timeout`](Self::Timeout) | `timeout` | something took too long | yes |
 /// | [`Panic`](Self::Panic) | `{Error,Stacktrace}` of an exception | its code panicked | yes |
-/// | [`Error`](Self::Error) | any other term | its code returned an error | yes |
+/// | [`Error`](Self::Error) | any other term | its code returned an error | yes, but for one |
+///
+/// The one is [`StartError::Child`]: a supervisor that ends because a child did not start has stopped
+/// in an orderly way, and OTP's reason is `{shutdown,{failed_to_start_child,Id,Reason}}`.
 ///
 /// Abnormal is what restarts a [transient](https://www.erlang.org/doc/man/supervisor.html) child
 /// and what is reported.
@@ -127,19 +131,27 @@ impl ExitReason {
         matches!(self, ExitReason::Normal)
     }
 
-    /// Whether it is [`Shutdown`](Self::Shutdown), with or without a term.
+    /// Whether it is [`Shutdown`](Self::Shutdown), with or without a term, or the error
+    /// [`StartError::Child`], which is OTP's `{shutdown,{failed_to_start_child,..}}`.
     ///
     /// ```
-    /// # use noex::ExitReason;
+    /// # use noex::{ExitReason, StartError};
     /// assert!(ExitReason::shutdown(1).is_shutdown());
     /// assert!(!ExitReason::Killed.is_shutdown());
+    ///
+    /// let error = Box::new(StartError::Init(ExitReason::Killed));
+    /// let reason = StartError::Child { id: "cache".into(), error }.into_reason();
+    /// assert!(reason.is_shutdown() && !reason.is_abnormal());
     /// ```
     pub fn is_shutdown(&self) -> bool {
-        matches!(self, ExitReason::Shutdown(_))
+        match self {
+            ExitReason::Shutdown(_) => true,
+            _ => matches!(self.downcast_ref(), Some(StartError::Child { .. })),
+        }
     }
 
     /// Whether a supervisor would restart a transient child that ended so: anything but `normal`,
-    /// `shutdown` and `{shutdown,Term}`, as in OTP.
+    /// `shutdown` and `{shutdown,Term}` (see [`is_shutdown`](Self::is_shutdown)), as in OTP.
     ///
     /// ```
     /// # use noex::ExitReason;
@@ -402,6 +414,25 @@ mod tests {
             all().iter().filter(|reason| reason.is_shutdown()).count(),
             2
         );
+    }
+
+    #[test]
+    fn of_all_errors_only_a_child_that_did_not_start_is_a_shutdown() {
+        let child = |error| StartError::Child {
+            id: "a".into(),
+            error: Box::new(error),
+        };
+        let crash = || StartError::Init(ExitReason::Killed);
+        for (error, is_shutdown) in [
+            (child(crash()), true),
+            (child(child(crash())), true),
+            (crash(), false),
+            (StartError::DuplicateChild("a".into()), false),
+        ] {
+            let reason = error.into_reason();
+            assert_eq!(reason.is_shutdown(), is_shutdown, "{reason:#}");
+            assert_eq!(reason.is_abnormal(), !is_shutdown, "{reason:#}");
+        }
     }
 
     #[test]

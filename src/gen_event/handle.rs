@@ -15,6 +15,7 @@ use crate::process::call::{Call, DEFAULT_TIMEOUT, waits};
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
+use crate::registry::Name;
 use crate::starts::starts;
 use crate::supervisor::{ChildPid, ChildSpec};
 use crate::sync::Arc;
@@ -199,10 +200,7 @@ impl Handle {
     /// A manager of events of type `E` by name, whether or not somebody has the name yet.
     ///
     /// If something else has it, all requests fail as if nobody had.
-    pub fn gen_event<E: Send + Sync + 'static>(
-        &self,
-        name: impl Into<Arc<str>>,
-    ) -> NamedGenEvent<E> {
+    pub fn gen_event<E: Send + Sync + 'static>(&self, name: impl Into<Name>) -> NamedGenEvent<E> {
         NamedGenEvent {
             server: self.server(name),
         }
@@ -211,7 +209,7 @@ impl Handle {
 
 impl<E: Send + Sync + 'static> NamedGenEvent<E> {
     /// The name.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Name {
         self.server.name()
     }
 

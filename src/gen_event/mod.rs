@@ -66,6 +66,7 @@ use crate::process::signal::{Down, Exit};
 /// - `delete_handler` takes no `Args` for `terminate`, and gives the handler itself, not what
 ///   `terminate` returned; a swap makes the new handler's arguments of the old handler itself.
 /// - An exit signal that a living adder sends is not taken for its end.
+/// - The adder of a handler that could not swap itself for another is told why. (OTP 25 says `crash`.)
 pub trait EventHandler<E>: Sized + Send + 'static {
     /// What `init` is given.
     type Args: Send + 'static;

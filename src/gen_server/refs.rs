@@ -24,6 +24,8 @@ use crate::process::node::{Discard, Node};
 use crate::process::pid::Pid;
 use crate::process::signal::{Down, Notice, Signal, SystemNode};
 use crate::process::wait::wait;
+use crate::registry::Name;
+use crate::sched::core::CoreRef;
 use crate::sched::stats::Count;
 use crate::sched::worker::here;
 use crate::system::Handle;
@@ -94,7 +96,7 @@ impl<S> ServerRef<S> {
     /// The wait ends when it is gone; on a timeout ([`Stop::wait_timeout`]) the server goes on with
     /// stopping.
     pub fn stop(&self, reason: ExitReason) -> Stop {
-        let stop = Stop::watch(&self.cell, &reason);
+        let stop = Stop::watch(&self.cell.core, self.pid(), &reason);
         let node = SystemNode::notice(Notice::Stop { reason });
         // SAFETY: a fresh node for any process.
         unsafe { deliver(&self.cell, node, Class::Exempt).settle(&self.cell) };
@@ -104,7 +106,7 @@ impl<S> ServerRef<S> {
     /// As [`stop`](Self::stop), ahead of all queued messages; the running handler finishes first.
     /// (OTP has no such thing.)
     pub fn stop_now(&self, reason: ExitReason) -> Stop {
-        let stop = Stop::watch(&self.cell, &reason);
+        let stop = Stop::watch(&self.cell.core, self.pid(), &reason);
         // A server that died meanwhile is stopped.
         let _ = send_signal(&self.cell, Signal::StopNow { reason });
         stop
@@ -383,17 +385,15 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn watch(cell: &CellRef, reason: &ExitReason) -> Self {
-        let pid = cell.pid();
-        let own = here().and_then(|worker| worker.current()) == Some(cell.as_ptr());
+    pub(crate) fn watch(core: &CoreRef, pid: Pid, reason: &ExitReason) -> Self {
+        let current = here().and_then(|worker| worker.current());
+        // SAFETY: the running process's cell is alive.
+        let own = current.is_some_and(|cell| unsafe { cell.as_ref() }.pid() == pid);
         let monitor = if own {
-            Monitor::failed(
-                &cell.core,
-                pid,
-                CallError::Cycle(CallPath(Arc::from([pid, pid]))),
-            )
+            let cycle = CallError::Cycle(CallPath(Arc::from([pid, pid])));
+            Monitor::failed(core, pid, cycle)
         } else {
-            context::monitor_outside(&cell.core, pid, None)
+            context::monitor_outside(core, pid, None)
         };
         Stop {
             monitor,
@@ -442,10 +442,11 @@ fn judge(wanted: &ExitReason, answer: Result<Down, CallError>) -> Result<(), Cal
     }
 }
 
-/// A server by name: each send looks up who has the name then. What an application should hold.
+/// A server by name, or by a key of a registry: each send looks up who has it then. What an application
+/// should hold.
 pub struct Named<S> {
     system: Handle,
-    name: Arc<str>,
+    name: Name,
     server: PhantomData<fn(S)>,
 }
 
@@ -466,7 +467,7 @@ impl<S> fmt::Debug for Named<S> {
 }
 
 impl<S: GenServer> Named<S> {
-    pub(crate) fn new(system: Handle, name: Arc<str>) -> Self {
+    pub(crate) fn new(system: Handle, name: Name) -> Self {
         Named {
             system,
             name,
@@ -475,13 +476,14 @@ impl<S: GenServer> Named<S> {
     }
 
     /// The name.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Name {
         &self.name
     }
 
     /// The live server that has the name now; `None`: nobody has it, or it is not an `S`.
     pub fn resolve(&self) -> Option<ServerRef<S>> {
-        self.system.server_ref(self.system.whereis(&self.name)?)
+        self.system
+            .server_ref(self.name.whereis(self.system.core())?)
     }
 
     /// As [`ServerRef::call`].

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::process::deliver::send_signal;
 use crate::process::pid::{MonitorRef, Pid};
 use crate::process::signal::{Cause, Signal};
 use crate::process::spawn::{self, SpawnOptions, Ties, Unborn};
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::sched::worker::here;
 
@@ -27,7 +27,7 @@ use crate::sched::worker::here;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    pub(crate) name: Option<Arc<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) spawn: SpawnOptions,
     pub(crate) timeout: Option<Duration>,
 }
@@ -40,7 +40,7 @@ impl ServerOptions {
 
     /// Registers the server under `name` before `init` runs. A name that a live process has is
     /// [`StartError::AlreadyStarted`].
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
         self.name = Some(name.into());
         self
     }
@@ -298,7 +298,7 @@ pub(crate) fn start_prepared<S: GenServer>(
             Some(first),
         )
     };
-    let mut unborn = match made {
+    let unborn = match made {
         Ok(unborn) => unborn,
         Err((_, first)) => {
             if let Some(first) = first {
@@ -308,12 +308,10 @@ pub(crate) fn start_prepared<S: GenServer>(
             return Start::refused(StartError::Refused);
         }
     };
-    if let Some(name) = &options.name {
-        if let Err(holder) = core.names.register(core, name, unborn.cell().pid()) {
-            unborn.abandon();
-            return Start::refused(StartError::AlreadyStarted(holder));
-        }
-    }
+    let mut unborn = match Name::give(options.name.as_ref(), unborn) {
+        Ok(named) => named,
+        Err(error) => return Start::refused(error),
+    };
     prepare(&mut unborn);
     let monitor = unborn.monitor;
     let target = (unborn.cell().id, unborn.cell().serial);

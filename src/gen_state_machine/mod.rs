@@ -156,6 +156,8 @@ pub enum EventType<N> {
 /// - There is no `change_callback_module`: a machine's type is fixed. There is no `hibernate`.
 /// - A running timeout of zero that is restarted with a time of its own runs for that time. (OTP 25
 ///   forgets its timer and delivers its message as an `info`.)
+/// - After a crash `terminate` gets the same reason as links and monitors. (OTP 25 leaves the stack trace
+///   out there, and in what the starter gets of a crash in `init`.)
 pub trait GenStateMachine: Sized + Send + 'static {
     /// What `init` is given.
     type Args: Send + 'static;

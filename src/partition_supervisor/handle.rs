@@ -14,6 +14,7 @@ use crate::exit::ExitReason;
 use crate::gen_server::Stop;
 use crate::process::call::{Call, waits};
 use crate::process::pid::Pid;
+use crate::registry::Name;
 use crate::supervisor::process::Tag;
 use crate::supervisor::starter::ChildPid;
 use crate::supervisor::{ChildCounts, ChildInfo, ChildRequest, SupervisorRef, SupervisorStart};
@@ -105,7 +106,7 @@ impl Handle {
     /// `P`: `ServerRef<Counter>` for servers.
     ///
     /// It is asked for its [`Partitions`], hence the wait; keep them.
-    pub fn partition_supervisor<P: ChildPid>(&self, name: &str) -> PartitionLookup<P> {
+    pub fn partition_supervisor<P: ChildPid>(&self, name: impl Into<Name>) -> PartitionLookup<P> {
         let supervisor = self.supervisor(name);
         PartitionLookup {
             call: match &supervisor {

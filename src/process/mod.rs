@@ -33,7 +33,6 @@ pub(crate) mod line;
 pub(crate) mod links;
 pub(crate) mod mailbox;
 pub(crate) mod node;
-#[cfg(not(all(test, loom)))]
 pub(crate) mod pid;
 pub(crate) mod refs;
 pub(crate) mod reply;

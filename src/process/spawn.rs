@@ -149,6 +149,12 @@ impl Unborn {
         &self.cell
     }
 
+    /// Has it trap exits from the start.
+    pub(crate) fn trap_exit(&mut self) {
+        // SAFETY: not queued yet, so the maker is alone with it.
+        unsafe { self.cell.own() }.trap_exit = true;
+    }
+
     /// Queues it for its first turn.
     pub(crate) fn bear(self) -> CellRef {
         let cell = self.cell;

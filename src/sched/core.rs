@@ -31,7 +31,7 @@ use crate::process::table::Table;
 use crate::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
 };
-use crate::sync::{Condvar, Injector, Mutex, Stealer};
+use crate::sync::{Arc, Condvar, Injector, Mutex, Stealer};
 
 pub(crate) const PRIORITIES: usize = 3;
 
@@ -128,7 +128,7 @@ pub(crate) struct Core {
     pub(crate) roots: Mutex<Roots>,
     /// Signalled, under the lock of `roots`, when a scheduler thread ends.
     pub(crate) ended: Condvar,
-    pub(crate) names: crate::registry::names::Names,
+    pub(crate) names: Arc<crate::registry::shared::Names>,
     pub(crate) belongings: crate::process::belongings::Belongings,
     pub(crate) attached: super::attached::Attached,
     pub(crate) log: Option<super::log::Log>,
@@ -170,7 +170,7 @@ impl Core {
             hooks: parts.hooks,
             roots: Mutex::new(Roots::default()),
             ended: Condvar::new(),
-            names: Default::default(),
+            names: crate::registry::shared::Names::of_a_system(),
             belongings: Default::default(),
             attached: super::attached::Attached::default(),
             log: parts.settings.record.then(Default::default),

@@ -25,8 +25,9 @@ const CLASSES: usize = 16;
 const BATCH: usize = 64;
 /// How many blocks of a class a thread keeps; from then on it gives batches away.
 const KEEP: usize = 4 * BATCH;
-/// How many batches of a class the shared stock keeps; more go back to the global allocator.
-const STOCK: usize = 64;
+/// How many bytes of a class the shared stock keeps; more go back to the global allocator. Enough for a
+/// hundred thousand messages on their way at once: what overflows costs `malloc` and `free`.
+const STOCK: usize = 16 << 20;
 
 /// Tools that look for misuse of memory need to see each block freed.
 const RECYCLES: bool = !cfg!(any(miri, noex_no_recycling));
@@ -219,7 +220,7 @@ fn destock(worker: &super::worker::Worker, class: usize) {
     let mut batch = worker.recycler.with(class, Chain::split);
     let refused = {
         let mut batches = worker.core().stock.batches[class].lock();
-        if batches.len() < STOCK {
+        if batches.len() < STOCK / (BATCH * layout_of(class).size()) {
             batches.push(std::mem::replace(&mut batch, Chain::EMPTY));
         }
         batch

@@ -30,7 +30,7 @@ fn main(worker: Worker) -> Worker {
         let _entered = unsafe { worker.enter() };
         let core = worker.core();
         while core.state.load(Acquire) != STOPPED {
-            if worker.timer_round() {
+            if worker.is_round() {
                 core.timers.fire(core, TIMERS);
             }
             if let Some(job) = worker.next().or_else(|| search(&worker, core)) {

@@ -212,6 +212,11 @@ impl Worker {
         if budget == 0 {
             return false;
         }
+        // Relaxed: a hint. Its messages take long, and others wait.
+        if self.remote().stuck.load(Relaxed) {
+            self.turn.budget.set(0);
+            return false;
+        }
         if self.core.manual.is_some() {
             if self.limit_reached() {
                 return false;
@@ -271,6 +276,8 @@ impl Worker {
                 let cell = unsafe { cell.as_ref() };
                 // What the one before waits with in its handler is not this one's.
                 remote.message.store(ptr::null_mut(), Relaxed);
+                // Nor is its delay.
+                remote.stuck.store(false, Relaxed);
                 remote
                     .running
                     .store(u64::from(cell.id) << 32 | u64::from(cell.serial), Relaxed);
@@ -422,7 +429,7 @@ impl Worker {
         }
         let round = self.round.get().wrapping_add(1);
         self.round.set(round);
-        if round % ROUND == 0 {
+        if self.is_round() {
             // Fairness: nobody waits for ever behind those who keep each other busy here, nor behind
             // what keeps coming from outside.
             let low = || self.take_low();
@@ -552,9 +559,10 @@ impl Worker {
                 .is_some_and(|bag| !bag.borrow().0.is_empty())
     }
 
-    /// Whether it is time to look at the timers although there is work.
-    pub(crate) fn timer_round(&self) -> bool {
-        self.round.get() % ROUND == 0
+    /// Whether it is time to look beyond this thread's own queue although that has work: every so many
+    /// turns, and after one that took long. (Relaxed: a hint of the watchdog's.)
+    pub(crate) fn is_round(&self) -> bool {
+        self.round.get() % ROUND == 0 || self.remote().stuck.load(Relaxed)
     }
 }
 

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use crate::{
     Call, CallError, ChildSpec, ExitReason, GenServer, HandleCast, HandleRequest, MailboxPolicy,
-    Named, Pid, SendError, ServerOptions, ServerRef, Start, StartError, Stop,
+    Name, Named, Pid, SendError, ServerOptions, ServerRef, Start, StartError, Stop,
 };
 
 /// How the process of a service is started: what its builder knows beside the service's own settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
-    pub(super) name: Option<Arc<str>>,
+    pub(super) name: Option<Name>,
     pub(super) mailbox: Option<MailboxPolicy>,
 }
 
@@ -359,7 +359,7 @@ macro_rules! service {
             /// who has it then.
             pub fn named(
                 system: &$crate::Handle,
-                name: impl Into<::std::sync::Arc<str>>,
+                name: impl Into<$crate::Name>,
             ) -> Self {
                 $handle { reach: $crate::services::handle::Reach::Name(system.server(name)) }
             }
@@ -384,7 +384,7 @@ macro_rules! service {
 
         impl<$($bounds)*> $builder<$($params)*> {
             /// Registers the service under `name`. Default: none.
-            pub fn name(mut self, name: impl Into<::std::sync::Arc<str>>) -> Self {
+            pub fn name(mut self, name: impl Into<$crate::Name>) -> Self {
                 self.common.name = Some(name.into());
                 self
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::strategy::Restarts;
 use crate::gen_server::ServerOptions;
-use crate::sync::Arc;
+use crate::registry::Name;
 
 /// OTP: `sup_flags()`, as far as all kinds of supervisors have them.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Flags {
     pub(crate) period: Duration,
     /// For children that have none of their own.
     pub(crate) backoff: Option<Backoff>,
-    pub(crate) name: Option<Arc<str>>,
+    pub(crate) name: Option<Name>,
 }
 
 impl Default for Flags {
@@ -60,7 +60,7 @@ macro_rules! flag_methods {
         }
 
         /// Registers the supervisor under `name`. Default: none.
-        pub fn name(mut self, name: impl Into<$crate::sync::Arc<str>>) -> Self {
+        pub fn name(mut self, name: impl Into<$crate::Name>) -> Self {
             self.flags.name = Some(name.into());
             self
         }

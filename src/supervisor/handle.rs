@@ -17,6 +17,7 @@ use crate::process::call::{Call, waits};
 use crate::process::deliver::send_signal;
 use crate::process::pid::Pid;
 use crate::process::signal::{Cause, Signal};
+use crate::registry::Name;
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -165,8 +166,8 @@ impl SupervisorRef {
 
 impl Handle {
     /// The live supervisor that has `name`.
-    pub fn supervisor(&self, name: &str) -> Option<SupervisorRef> {
-        let server = self.server_ref(self.whereis(name)?)?;
+    pub fn supervisor(&self, name: impl Into<Name>) -> Option<SupervisorRef> {
+        let server = self.server(name).resolve()?;
         Some(SupervisorRef { server })
     }
 }

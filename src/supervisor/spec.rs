@@ -16,6 +16,7 @@ use crate::process::bounded::MailboxPolicy;
 use crate::process::cell::Priority;
 use crate::process::pid::Pid;
 use crate::receive::{Inbox, IntoExit};
+use crate::registry::Name;
 use crate::sync::Arc;
 
 /// Whether a child that ended by itself is started again. OTP: `restart` of a `child_spec()`.
@@ -25,6 +26,8 @@ use crate::sync::Arc;
 /// | `Normal` | restarted | its spec is kept | forgotten |
 /// | `Shutdown`, with or without a term | restarted | its spec is kept | forgotten |
 /// | any other reason: panic, error, `Killed`, ... | restarted | restarted | forgotten |
+///
+/// `Shutdown` is what [`ExitReason::is_shutdown`](crate::ExitReason::is_shutdown) says.
 ///
 /// Each restart counts against the supervisor's intensity, whatever the reason was. What the
 /// supervisor itself stopped has not ended by itself.
@@ -228,7 +231,7 @@ impl ChildSpec {
     ///
     /// The name of one that died is free for the next by construction: names of the dead count as
     /// free. With [`worker`](Self::worker) the [`Starter`] applies it.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
         self.options = self.options.name(name);
         self
     }

@@ -16,8 +16,8 @@ use super::spec::ChildSpec;
 use crate::destination::{Letter, Sealed};
 use crate::error::SendError;
 use crate::gen_server::{
-    GenServer, HandleCast, HandleInfo, HandleRequest, ServerRef, call_whoever, cast_whoever,
-    info_envelope, send_whoever,
+    GenServer, HandleCast, HandleInfo, HandleRequest, Recipient, ServerRef, call_whoever,
+    cast_whoever, info_envelope, send_whoever,
 };
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::pid::Pid;
@@ -264,6 +264,10 @@ where
                 info_envelope::<S, M>(message),
             )
         })
+    }
+
+    fn recipient(&self, _: &Handle) -> Option<Recipient<M>> {
+        Some(self.resolve()?.recipient())
     }
 
     fn is_gone(&self, _: &Handle) -> bool {

@@ -1,7 +1,6 @@
 //! What can be done with a system from anywhere.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::destination::Destination;
@@ -14,6 +13,8 @@ use crate::process::pid::Pid;
 use crate::process::signal::{Cause, Signal};
 use crate::process::spawn::{SpawnOptions, Ties};
 use crate::receive::{self, Inbox, IntoExit, Process};
+use crate::registry::Name;
+use crate::registry::store::{Refused, Which};
 use crate::sched::core::CoreRef;
 use crate::sched::manual::must_not_block;
 use crate::sched::stats::Stats;
@@ -122,14 +123,14 @@ impl Handle {
         receive::spawn_process(&self.core, &options, Self::ties(), process).map(|(to, _)| to)
     }
 
-    /// A server by name, whether or not somebody has the name yet.
-    pub fn server<S: GenServer>(&self, name: impl Into<Arc<str>>) -> Named<S> {
+    /// A server by name, or by a key of a registry, whether or not somebody has the name yet.
+    pub fn server<S: GenServer>(&self, name: impl Into<Name>) -> Named<S> {
         Named::new(self.clone(), name.into())
     }
 
     /// The live process that has `name`. OTP: `whereis/1`.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
-        self.core.names.lookup(&self.core, name)
+        self.core.names.whereis(&self.core, name)
     }
 
     /// Gives `name` to a live process, which may have several. Again to the same one: nothing changes
@@ -141,17 +142,30 @@ impl Handle {
         if !self.is_alive(pid) {
             return Err(pid);
         }
-        self.core.names.register(&self.core, &name.into(), pid)
+        match self.core.names.register(&self.core, name.into(), pid, ()) {
+            Err(Refused::Taken(holder)) if holder != pid => Err(holder),
+            Err(Refused::Taken(_)) | Ok(()) => Ok(()),
+            Err(Refused::NoProc | Refused::Closed) => Err(pid),
+        }
     }
 
     /// Takes a name back; the live process that had it. OTP: `unregister/1`.
     pub fn unregister(&self, name: &str) -> Option<Pid> {
-        self.core.names.unregister(&self.core, name)
+        // Between the two it may change hands: then it is not this one's any more.
+        let pid = self.whereis(name)?;
+        let taken = self
+            .core
+            .names
+            .unregister(&self.core, name, pid, Which::All);
+        (taken.count() > 0).then_some(pid)
     }
 
     /// All names of live processes, sorted. OTP: `registered/0`.
     pub fn registered(&self) -> Vec<(String, Pid)> {
-        self.core.names.all(&self.core)
+        let names = self.names();
+        let mut all = names.select(|name, pid, ()| Some((name.to_string(), pid)));
+        all.sort();
+        all
     }
 
     /// The live server of type `S` that `pid` names.

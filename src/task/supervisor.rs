@@ -19,6 +19,7 @@ use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::process::wait::wait;
 use crate::receive::IntoExit;
+use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
 use crate::supervisor::flags::{Flags, flag_methods};
@@ -151,7 +152,7 @@ impl ChildPid for TaskSupervisorRef {
 
 impl Handle {
     /// The live supervisor of tasks that has `name`.
-    pub fn task_supervisor(&self, name: &str) -> Option<TaskSupervisorRef> {
+    pub fn task_supervisor(&self, name: impl Into<Name>) -> Option<TaskSupervisorRef> {
         let named: Named<TaskSupervisorProcess> = self.server(name);
         named.resolve().map(TaskSupervisorRef::new)
     }

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::{
-    AnyMessage, CallError, Down, Exit, Inbox, InitStop, MonitorRef, ProcessContext, Received,
-    ReplyTo, Routes, StartError, TaskContext, TimerRef,
+    AnyMessage, CallError, Down, Exit, Inbox, InitStop, Machine, MonitorRef, ProcessContext,
+    Received, ReplyTo, Routes, StartError, TaskContext, TimerRef,
 };
 
+use super::event;
+use super::machine::{self, Automaton};
 use super::scenario::{Actor, Program};
 use super::world::{World, reason};
 use super::{agents, dynamic, partitions, tasks, tree};
@@ -49,8 +51,16 @@ pub(crate) enum Act {
 }
 
 impl Person {
-    fn born(world: &Arc<World>, name: &str, cx: &ProcessContext) -> Self {
-        let (label, number) = world.born(cx.pid(), name);
+    pub(crate) fn born(world: &Arc<World>, name: &str, cx: &ProcessContext) -> Self {
+        Person::labelled(world, name, world.born(cx.pid(), name))
+    }
+
+    /// One with that label, which may be no process.
+    pub(crate) fn labelled(
+        world: &Arc<World>,
+        name: &str,
+        (label, number): (String, usize),
+    ) -> Self {
         Person {
             world: world.clone(),
             actor: world.scenario.actors.get(name).cloned().unwrap_or_default(),
@@ -65,22 +75,32 @@ impl Person {
         self.world.log(&self.label, event);
     }
 
-    fn on(&self, event: &str) -> Program {
+    pub(crate) fn on(&self, event: &str) -> Program {
         self.actor.on(event, self.number)
     }
 
-    fn note_down(&self, down: &Down) {
+    /// The same; `None`: nothing is said of that.
+    pub(crate) fn says(&self, event: &str) -> Option<Program> {
+        self.actor.says(event, self.number)
+    }
+
+    pub(crate) fn of_down(&self, down: &Down) -> String {
         let named = self.monitors.iter().find(|(_, m)| *m == down.monitor);
         let name = named.map_or("unknown", |(name, _)| name);
         let (who, why) = (self.world.label(down.pid), self.world.text(&down.reason));
-        self.log(format!("down {name} {who} {why}"));
+        format!("down {name} {who} {why}")
     }
 
-    fn note_exit(&self, exit: &Exit) {
+    pub(crate) fn of_exit(&self, exit: &Exit) -> String {
         let who = exit
             .from
             .map_or("somebody".to_string(), |pid| self.world.label(pid));
-        self.log(format!("exit {who} {}", self.world.text(&exit.reason)));
+        format!("exit {who} {}", self.world.text(&exit.reason))
+    }
+
+    /// What kind of actor `name` is.
+    pub(crate) fn kind_of(&self, name: &str) -> &str {
+        &self.world.scenario.actors[name].kind[0]
     }
 
     pub(crate) fn pid(&self, cx: &ProcessContext, name: &str) -> Pid {
@@ -171,12 +191,24 @@ impl Person {
                 self.world.born(process.pid(), p);
                 return Act::Done;
             }
-            ["start" | "start_link", s] if self.world.scenario.actors[*s].is("supervisor") => {
+            ["start" | "start_link", s, quietly @ ..]
+                if self.world.scenario.actors[*s].is("supervisor") =>
+            {
                 let start = tree::supervisor(&self.world, s).start_link(cx);
                 if let Some(pid) = start.pid() {
                     self.world.born(pid, s);
                 }
-                self.started(start.await)
+                let started = self.started(start.await);
+                if !quietly.is_empty() {
+                    return Act::Done;
+                }
+                started
+            }
+            ["start" | "start_link", s] if self.world.scenario.actors[*s].is("manager") => {
+                event::start(self, cx, command[0], s).await
+            }
+            ["start", s] if self.world.scenario.actors[*s].is("machine") => {
+                machine::start(self, cx, s).await
             }
             ["start", s] | ["start_link", s] if !self.world.scenario.actors[*s].is("server") => {
                 self.start_other(cx, command[0], s).await
@@ -197,6 +229,11 @@ impl Person {
                 self.answer(server.call_with(Ask(text.to_string()), None).await)
             }
             ["cast", s, text] => {
+                if let Some(machine) = machine::of(&self.world, self.pid(cx, s)) {
+                    machine
+                        .cast(machine::text(text))
+                        .expect("an unbounded mailbox");
+                }
                 if let Some(server) = self.world.server(self.pid(cx, s)) {
                     server
                         .cast(Cast(text.to_string()))
@@ -254,6 +291,9 @@ impl Person {
         if let Some(act) = tasks::act(self, cx, command).await {
             return act;
         }
+        if let Some(act) = event::request(self, cx, command).await {
+            return act;
+        }
         let [verb, s, rest @ ..] = command else {
             return Act::Unknown;
         };
@@ -289,7 +329,7 @@ impl Person {
         self.started(started)
     }
 
-    fn started<T>(&self, started: Result<T, StartError>) -> String {
+    pub(crate) fn started<T>(&self, started: Result<T, StartError>) -> String {
         match started {
             Ok(_) => "ok".to_string(),
             Err(error) => self.world.start_error(&error),
@@ -303,8 +343,12 @@ impl Person {
         text: &str,
         timeout: Option<Duration>,
     ) -> Act {
-        let answer = match self.world.server(self.pid(cx, s)) {
-            None => Err(CallError::NoProc),
+        let pid = self.pid(cx, s);
+        let answer = match self.world.server(pid) {
+            None => match machine::of(&self.world, pid) {
+                Some(machine) => machine.request_with(machine::call(text), timeout).await,
+                None => Err(CallError::NoProc),
+            },
             // Which of the two a message is, is a matter of its type here.
             Some(server) => match self.world.scenario.actors[s].defers(text) {
                 true => server.call_with(AskLater(text.to_string()), timeout).await,
@@ -333,6 +377,8 @@ impl Person {
                 running.ok().map(|it| it.stop(why))
             }
             "agent" => agents::find(&self.world, cx, s).map(|it| it.stop(why)),
+            "machine" => machine::of(&self.world, pid).map(|it| it.stop(why)),
+            "manager" => event::manager(&self.world, cx, s).map(|it| it.stop(why)),
             _ => self.world.server(pid).map(|it| it.stop(why)),
         };
         let result = match (stop, time) {
@@ -381,7 +427,7 @@ pub(crate) fn millis(text: &str) -> Duration {
     Duration::from_millis(text.parse().expect("milliseconds"))
 }
 
-fn words(command: &[String]) -> Vec<&str> {
+pub(crate) fn words(command: &[String]) -> Vec<&str> {
     command.iter().map(String::as_str).collect()
 }
 
@@ -472,17 +518,20 @@ async fn receive<M: Debug + Send + 'static>(
                     person.log(format!("got {text}"));
                     (person.on(&format!("got {text}")), None)
                 }
-                None => {
-                    person.log("script: what came?");
-                    (Program::new(), None)
-                }
+                None => match received {
+                    Received::Any(message) => {
+                        event::note_loss(&person, message);
+                        (person.on("handler_exit"), None)
+                    }
+                    other => panic!("what is {other:?}?"),
+                },
             },
             Received::Exit(exit) => {
-                person.note_exit(&exit);
+                person.log(person.of_exit(&exit));
                 (person.on("exit"), None)
             }
             Received::Down(down) => {
-                person.note_down(&down);
+                person.log(person.of_down(&down));
                 (person.on("down"), None)
             }
             other => panic!("what is {other:?}?"),
@@ -582,12 +631,20 @@ impl Server {
             ["ignore"] => self.unborn = Some(InitStop::Ignore),
             ["set", text] => self.state = text.to_string(),
             ["state"] => person.log(format!("state -> {}", self.state)),
-            ["start_link", s, quietly @ ..] if person.world.scenario.actors[*s].is("server") => {
-                let actor = &person.world.scenario.actors[*s];
+            ["start_link", s, quietly @ ..]
+                if ["server", "machine"].contains(&person.kind_of(s)) =>
+            {
+                let options = options(&person.world.scenario.actors[*s]);
                 let args = (person.world.clone(), s.to_string());
-                let started = cx.start_link_with::<Server>(args, options(actor)).await;
+                let started = match person.kind_of(s) {
+                    "machine" => {
+                        let start = cx.start_link_with::<Machine<Automaton>>(args, options);
+                        person.started(start.await)
+                    }
+                    _ => person.started(cx.start_link_with::<Server>(args, options).await),
+                };
                 if quietly.is_empty() {
-                    person.log(format!("start_link {s} -> {}", person.started(started)));
+                    person.log(format!("start_link {s} -> {started}"));
                 }
             }
             ["start_monitor", s, name] => {
@@ -634,12 +691,12 @@ impl GenServer for Server {
     }
 
     async fn handle_down(&mut self, down: Down, cx: &mut Context<Self>) {
-        self.person.note_down(&down);
+        self.person.log(self.person.of_down(&down));
         self.on("down".to_string(), cx).await;
     }
 
     async fn handle_exit(&mut self, exit: Exit, cx: &mut Context<Self>) {
-        self.person.note_exit(&exit);
+        self.person.log(self.person.of_exit(&exit));
         self.on("exit".to_string(), cx).await;
     }
 
@@ -648,8 +705,9 @@ impl GenServer for Server {
         self.on("timeout".to_string(), cx).await;
     }
 
-    async fn handle_any(&mut self, message: AnyMessage, _: &mut Context<Self>) {
-        self.person.log(format!("script: {message:?}"));
+    async fn handle_any(&mut self, message: AnyMessage, cx: &mut Context<Self>) {
+        event::note_loss(&self.person, message);
+        self.on("handler_exit".to_string(), cx).await;
     }
 
     fn routes(routes: &mut Routes<'_, Self>) {

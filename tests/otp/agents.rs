@@ -101,14 +101,15 @@ pub(crate) async fn start(
     if let Some(pid) = start.pid() {
         world.born(pid, name);
     }
-    world.keeps(start.await?);
+    let agent = start.await?;
+    world.leads_to(agent.pid(), agent);
     Ok(())
 }
 
 /// The agent `a`: the latest that was started, or the one that has its name.
 pub(crate) fn find(world: &World, cx: &ProcessContext, a: &str) -> Option<Agent<Keeper>> {
     let pid = world.state().pid(a)?;
-    let known = world.agent(pid);
+    let known = world.reference::<Agent<Keeper>>(pid);
     known.or_else(|| {
         let name = world.scenario.actors[a].registered()?;
         let agent = cx.system().agent(name).resolve()?;

@@ -1,27 +1,10 @@
 //! Erlang's side: plays all scenarios in one run of `erl`, and gives their traces.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::scenario::Scenario;
-
-/// Whether there is an Erlang to compare with.
-pub(crate) fn is_there() -> bool {
-    let erl = Command::new("erl").arg("-version").output();
-    erl.is_ok_and(|output| output.status.success())
-}
-
-/// Where Elixir's modules are, if there is an Elixir.
-pub(crate) fn elixir() -> Option<PathBuf> {
-    let ask = "IO.write(:code.lib_dir(:elixir))";
-    let elixir = Command::new("elixir").args(["-e", ask]).output().ok()?;
-    let lib = String::from_utf8(elixir.stdout).ok()?;
-    elixir
-        .status
-        .success()
-        .then(|| Path::new(&lib).join("ebin"))
-}
 
 /// The trace of each scenario, by its name.
 pub(crate) fn traces(
@@ -29,14 +12,20 @@ pub(crate) fn traces(
     elixir: Option<&Path>,
 ) -> HashMap<String, Vec<String>> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let sources = ["player.erl", "player_elixir.erl"]
-        .map(|file| format!("{}/tests/otp/{file}", env!("CARGO_MANIFEST_DIR")));
-    let erlc = Command::new("erlc")
-        .arg("-o")
-        .arg(dir)
-        .args(sources)
-        .output();
-    let erlc = erlc.expect("erlc runs");
+    let sources = [
+        "player.erl",
+        "player_event.erl",
+        "player_machine.erl",
+        "player_elixir.erl",
+    ];
+    let source = |name| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/otp")
+            .join(name)
+    };
+    let mut erlc = Command::new("erlc");
+    erlc.arg("-o").arg(dir).args(sources.map(source));
+    let erlc = erlc.output().expect("erlc runs");
     assert!(
         erlc.status.success(),
         "{}",

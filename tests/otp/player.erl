@@ -11,17 +11,20 @@
 %%   boss     one process for each scenario: reads the steps, keeps the log, and does nothing that
 %%            could block it
 %%   actors   the processes under test: `live/3` (a process), `init({server, ..})` (a gen_server),
-%%            `init({supervisor, ..})`, and what player_elixir.erl starts. They do what `do`, `run` and
-%%            their handlers say, and tell the boss of what happens to them.
+%%            `init({supervisor, ..})`, player_event (what is in a gen_event), player_machine (a
+%%            gen_statem), and what player_elixir starts. They do what `do`, `run` and their handlers
+%%            say, and tell the boss of what happens to them.
 -module(player).
 -export([main/0]).
-%% For player_elixir.erl.
--export([start_link/3, spec/2, adopt/3, born/2, loop/1, on/2, log/1, say/2, text/2, label/2, pid/2,
-         name/2, time/1, started/2, child/2, count/1, attempt/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2, terminate/2]).
 -export([start_child/2, live/3]).
+%% For player_event, player_machine and player_elixir.
+-export([actor/4, adopt/3, attempt/2, born/2, child/2, count/1, down/4, label/2, log/1, loop/1,
+         name/2, on/2, pid/2, reason/1, run/2, say/2, spec/2, start_link/3, started/2, text/2,
+         time/1]).
 
 -define(PATIENCE, 10000).
+-define(SERVES(Kind), Kind =:= server; Kind =:= manager; Kind =:= machine).
 
 main() ->
     [File] = init:get_plain_arguments(),
@@ -68,10 +71,20 @@ read([Line | Lines], Last, Decls, Order, Steps) ->
 declaration("process", []) -> #{kind => process};
 declaration("server", []) -> #{kind => server};
 declaration("server", ["named", Name]) -> #{kind => server, name => Name};
+declaration("supervisor", [Strategy, Intensity, Period, "auto_shutdown", When | Children]) ->
+    Decl = declaration("supervisor", [Strategy, Intensity, Period | Children]),
+    Decl#{auto_shutdown => list_to_atom(When)};
 declaration("supervisor", [Strategy, Intensity, Period | Children]) ->
     #{kind => supervisor, strategy => list_to_atom(Strategy),
       intensity => list_to_integer(Intensity), period => list_to_integer(Period),
       children => Children};
+declaration("manager", []) -> #{kind => manager};
+declaration("manager", ["named", Name]) -> #{kind => manager, name => Name};
+declaration("handler", Words) -> #{kind => handler, bare => Words =:= ["bare"]};
+declaration("machine", [State | Words]) ->
+    (declaration("server", Words))#{kind => machine, state => State};
+declaration("child", [Restart, Shutdown, "significant" | Words]) ->
+    (declaration("child", [Restart, Shutdown | Words]))#{significant => true};
 declaration("child", [Restart, Shutdown | Words]) ->
     Decl = case Words of
                [] -> #{kind => server};
@@ -97,6 +110,8 @@ text({failed_to_start_child, Id, Why}, W) ->
     "failed_to_start_child:" ++ lists:flatten(io_lib:format("~w:", [Id])) ++ text(Why, W);
 text({start_spec, Why}, W) -> text(Why, W);
 text({duplicate_child_name, Id}, _) -> "duplicate_child_name:" ++ atom_to_list(Id);
+text({bad_combination, [{auto_shutdown, never} | _]}, _) -> "significant_in_vain";
+text({bad_combination, [{restart, permanent} | _]}, _) -> "significant_permanent";
 text({already_started, Pid}, W) -> "already_started:" ++ label(Pid, W);
 text({Why, [{_, _, _, _} | _]}, W) -> "crash:" ++ text(Why, W);
 text(Why, _) when is_atom(Why) -> atom_to_list(Why);
@@ -304,8 +319,12 @@ born(World = #{boss := Boss}, Name) ->
     receive {born, Pid} when Pid =:= self() -> ok end,
     named(World, Name).
 
-named(World = #{decls := Decls}, Name) ->
+named(World, Name) ->
     receive {you_are, Label, Number} -> ok end,
+    actor(World, Name, Label, Number).
+
+%% An actor's own, whatever kind it is.
+actor(World = #{decls := Decls}, Name, Label, Number) ->
     put(label, Label),
     put(boss, maps:get(boss, World)),
     On = maps:get(on, maps:get(Name, Decls, #{}), #{}),
@@ -339,11 +358,12 @@ loop(St = #{world := World, refs := Refs}) ->
              {'EXIT', Pid, Why} ->
                  log("exit " ++ label(Pid, World) ++ " " ++ text(Why, World)),
                  on("exit", St);
-             {'DOWN', Ref, process, Pid, Why} when is_map_key(Ref, Refs) -> down(Ref, Pid, Why, St)
+             {'DOWN', Ref, process, Pid, Why} when is_map_key(Ref, Refs) -> down(Ref, Pid, Why, St);
+             {gen_event_EXIT, Handler, Why} -> player_event:lost(Handler, Why, St)
          end).
 
 down(Ref, Pid, Why, St = #{world := World, refs := Refs}) ->
-    Name = maps:get(Ref, Refs, "a task"),
+    Name = maps:get(Ref, Refs, "unknown"),
     log("down " ++ Name ++ " " ++ label(Pid, World) ++ " " ++ text(Why, World)),
     on("down", St).
 
@@ -353,9 +373,14 @@ start_child(World = #{decls := Decls}, Name) ->
 start_link(#{kind := process}, World, Name) -> {ok, spawn_actor(spawn_link, World, Name)};
 start_link(#{kind := supervisor}, World, Name) ->
     supervisor:start_link(?MODULE, {supervisor, World, Name});
-start_link(#{kind := server} = Decl, World, Name) -> start_server(start_link, Decl, World, Name);
+start_link(#{kind := Kind} = Decl, World, Name) when ?SERVES(Kind) ->
+    start_server(start_link, Decl, World, Name);
 start_link(Decl, World, Name) -> player_elixir:start_link(Decl, World, Name).
 
+start_server(How, #{kind := manager} = Decl, World, Manager) ->
+    player_event:start(How, Decl, World, Manager);
+start_server(How, #{kind := machine} = Decl, World, Machine) ->
+    player_machine:start(How, Decl, World, Machine);
 start_server(How, #{name := Name}, World, Server) ->
     gen_server:How({local, name(Name, World)}, ?MODULE, {server, World, Server}, []);
 start_server(How, _, World, Server) ->
@@ -376,9 +401,8 @@ adopt(Pid, #{boss := Boss}, Name) ->
 
 init({supervisor, World = #{decls := Decls}, Name}) ->
     born(World, Name),
-    #{strategy := Strategy, intensity := Intensity, period := Period, children := Children} =
-        maps:get(Name, Decls),
-    Flags = #{strategy => Strategy, intensity => Intensity, period => Period},
+    #{children := Children} = Decl = maps:get(Name, Decls),
+    Flags = maps:with([strategy, intensity, period, auto_shutdown], Decl),
     {ok, {Flags, [spec(Child, World) || Child <- Children]}};
 init({dynamic_supervisor, World, Name}) ->
     born(World, Name),
@@ -394,11 +418,12 @@ init({server, World, Name}) ->
     end.
 
 spec(Name, World = #{decls := Decls}) ->
-    #{kind := Kind, restart := Restart, shutdown := Shutdown} = maps:get(Name, Decls),
-    Works = lists:member(Kind, [process, server, agent]),
+    #{kind := Kind} = Decl = maps:get(Name, Decls),
+    Works = lists:member(Kind, [process, server, agent, machine, manager]),
     Type = case Works of true -> worker; false -> supervisor end,
-    Spec = #{id => list_to_atom(Name), start => {?MODULE, start_child, [World, Name]},
-             restart => Restart, shutdown => Shutdown, type => Type},
+    Given = maps:with([restart, shutdown, significant], Decl),
+    Spec = Given#{id => list_to_atom(Name), start => {?MODULE, start_child, [World, Name]},
+                  type => Type},
     maps:filter(fun(_, Value) -> Value =/= default end, Spec).
 
 handle_call({ask, Text}, From, St) ->
@@ -432,7 +457,9 @@ handle_info({'DOWN', Ref, process, Pid, Why}, St) ->
     noreply(down(Ref, Pid, Why, St));
 handle_info({Task, Value}, St) when is_reference(Task) ->
     log("value " ++ Value),
-    noreply(St).
+    noreply(St);
+handle_info({gen_event_EXIT, Handler, Why}, St) ->
+    noreply(player_event:lost(Handler, Why, St)).
 
 handle_continue(Text, St) ->
     log("continue " ++ Text),
@@ -500,7 +527,8 @@ act(["spawn_monitor", P, Name], World, St) ->
     monitors(Name, Monitor, St);
 act(["start", S], World = #{decls := Decls}, _) ->
     case maps:get(S, Decls) of
-        #{kind := server} = Decl -> {log, started(start_server(start, Decl, World, S), World)};
+        #{kind := Kind} = Decl when ?SERVES(Kind) ->
+            {log, started(start_server(start, Decl, World, S), World)};
         #{kind := agent} = Decl -> {log, started(player_elixir:start(Decl, World, S), World)};
         Decl -> {log, started(start_link(Decl, World, S), World)}
     end;
@@ -517,16 +545,18 @@ act(["start_monitor", S, Name], World = #{decls := Decls}, St) ->
     end;
 act(["call", S, Text], World, St) -> act(["call", S, Text, "infinity"], World, St);
 act(["call", S, Text, Time], World, _) ->
-    Answer = attempt(fun() -> gen_server:call(pid(S, World), {ask, Text}, time(Time)) end, World),
+    Gen = gen(S, World),
+    Answer = attempt(fun() -> Gen:call(pid(S, World), {ask, Text}, time(Time)) end, World),
     log("call " ++ S ++ " " ++ Text ++ " -> " ++ Answer),
     ok;
 act(["call_named", N, Text], World, _) ->
     {log, attempt(fun() -> gen_server:call(name(N, World), {ask, Text}, infinity) end, World)};
-act(["cast", S, Text], World, _) -> gen_server:cast(pid(S, World), {cast, Text}), ok;
+act(["cast", S, Text], World, _) -> (gen(S, World)):cast(pid(S, World), {cast, Text}), ok;
 act(["stop_server", S], World, St) -> act(["stop_server", S, "normal"], World, St);
 act(["stop_server", S, Why], World, St) -> act(["stop_server", S, Why, "infinity"], World, St);
 act(["stop_server", S, Why, Time], World, _) ->
-    Stop = fun() -> atom_to_list(gen_server:stop(pid(S, World), reason(Why), time(Time))) end,
+    Gen = gen(S, World),
+    Stop = fun() -> atom_to_list(Gen:stop(pid(S, World), reason(Why), time(Time))) end,
     log("stop_server " ++ S ++ " -> " ++ attempt(Stop, World)),
     ok;
 act(["suspend", S], World, _) -> sys:suspend(pid(S, World)), ok;
@@ -559,10 +589,9 @@ act(["ignore"], _, St) -> St#{then := ignore};
 act(["set", Text], _, St) -> St#{state := Text};
 act(["state"], _, #{state := State}) -> {log, State};
 %% supervisors
-act([_, S | _] = Words, World = #{decls := Decls}, _)
+act([_, S | _] = Words, World = #{decls := Decls}, St)
   when is_map_key(S, Decls), map_get(kind, map_get(S, Decls)) =/= supervisor ->
-    #{kind := Kind} = maps:get(S, Decls),
-    unknown(player_elixir:act(Kind, Words, World), Words);
+    other(Words, World, St);
 act(["start_child", S, Child], World, _) ->
     {log, child(supervisor:start_child(pid(S, World), spec(Child, World)), World)};
 act(["restart_child", S, Child], World, _) ->
@@ -578,12 +607,19 @@ act(["which", S], World, _) ->
                                          || {Id, Pid, _, _} <- Children]))};
 act(["count", S], World, _) ->
     {log, count(maps:from_list(supervisor:count_children(pid(S, World))))};
-act(Words, World, _) -> unknown(player_elixir:act(any, Words, World), Words).
+act(Words, World, St) -> other(Words, World, St).
 
-unknown(unknown, Words) ->
+%% What is for actors of other kinds.
+other(Words, World, St) -> other([player_event, player_machine, player_elixir], Words, World, St).
+
+other([Module | Modules], Words, World, St) ->
+    case Module:act(Words, World, St) of
+        unknown -> other(Modules, Words, World, St);
+        Result -> Result
+    end;
+other([], Words, _, _) ->
     log("script: what is " ++ lists:flatten(lists:join(" ", Words)) ++ "?"),
-    ok;
-unknown(Known, _) -> Known.
+    ok.
 
 count(Counts) ->
     lists:flatten(io_lib:format("~b specs, ~b active, ~b supervisors, ~b workers",
@@ -591,6 +627,13 @@ count(Counts) ->
 
 monitors(Name, Monitor, St = #{monitors := Monitors, refs := Refs}) ->
     St#{monitors := Monitors#{Name => Monitor}, refs := Refs#{Monitor => Name}}.
+
+gen(Name, #{decls := Decls}) ->
+    case maps:get(Name, Decls, #{kind => process}) of
+        #{kind := machine} -> gen_statem;
+        #{kind := manager} -> gen_event;
+        _ -> gen_server
+    end.
 
 left(false) -> "gone";
 left(Time) when is_integer(Time) -> "running".

@@ -169,55 +169,60 @@ stream(Words, World) ->
 
 %% ------------------------------------------------------------------------------- commands
 
+act([_, Name | _] = Words, World = #{decls := Decls}, _) ->
+    #{kind := Kind} = maps:get(Name, Decls, #{kind => any}),
+    ask(Kind, Words, World);
+act(_, _, _) -> unknown.
+
 %% By the kind of the first actor that is named.
-act(_, ["return", Value], _) -> throw({return, Value});
-act(_, ["task_start", T], World) -> spawned('Elixir.Task':start(work(World, T)), World, T);
-act(_, ["task_start_link", T], World) -> spawned('Elixir.Task':start_link(work(World, T)), World, T);
-act(_, ["async", T], World) -> keep('Elixir.Task':async(work(World, T)), World, T), ok;
-act(_, ["async_in", Sup, T], World) -> supervised(async, Sup, T, World);
-act(_, ["async_nolink", Sup, T], World) -> supervised(async_nolink, Sup, T, World);
-act(_, ["complete", T, Value], World) -> keep('Elixir.Task':completed(Value), World, T), ok;
-act(_, ["await", T], World) ->
+ask(_, ["return", Value], _) -> throw({return, Value});
+ask(_, ["task_start", T], World) -> spawned('Elixir.Task':start(work(World, T)), World, T);
+ask(_, ["task_start_link", T], World) -> spawned('Elixir.Task':start_link(work(World, T)), World, T);
+ask(_, ["async", T], World) -> keep('Elixir.Task':async(work(World, T)), World, T), ok;
+ask(_, ["async_in", Sup, T], World) -> supervised(async, Sup, T, World);
+ask(_, ["async_nolink", Sup, T], World) -> supervised(async_nolink, Sup, T, World);
+ask(_, ["complete", T, Value], World) -> keep('Elixir.Task':completed(Value), World, T), ok;
+ask(_, ["await", T], World) ->
     {log, attempt(fun() -> 'Elixir.Task':await(kept(T, World)) end, World)};
-act(_, ["await", T, Time], World) ->
+ask(_, ["await", T, Time], World) ->
     {log, attempt(fun() -> 'Elixir.Task':await(kept(T, World), time(Time)) end, World)};
-act(_, ["await_many", Time | Names], World) ->
+ask(_, ["await_many", Time | Names], World) ->
     Tasks = [kept(T, World) || T <- Names],
     Await = fun() -> lists:join(" ", 'Elixir.Task':await_many(Tasks, time(Time))) end,
     {log, lists:flatten(attempt(Await, World))};
-act(_, ["yield", T, Time], World) ->
+ask(_, ["yield", T, Time], World) ->
     {log, attempt(fun() -> end_of('Elixir.Task':yield(kept(T, World), time(Time)), World) end, World)};
-act(_, ["yield_many", Time | Names], World) ->
+ask(_, ["yield_many", Time | Names], World) ->
     Tasks = [kept(T, World) || T <- Names],
     Yield = fun() ->
                     Ends = 'Elixir.Task':yield_many(Tasks, time(Time)),
                     lists:join(", ", [end_of(End, World) || {_, End} <- Ends])
             end,
     {log, lists:flatten(attempt(Yield, World))};
-act(_, ["shutdown", T, How], World) ->
+ask(_, ["shutdown", T, How], World) ->
     Shutdown = fun() -> end_of('Elixir.Task':shutdown(kept(T, World), time(How)), World) end,
     {log, attempt(Shutdown, World)};
-act(_, ["ignore", T], World) ->
+ask(_, ["ignore", T], World) ->
     {log, attempt(fun() -> end_of('Elixir.Task':ignore(kept(T, World)), World) end, World)};
-act(_, ["stream" | Words], World) -> stream(Words, World);
+ask(_, ["stream" | Words], World) -> stream(Words, World);
 %% task supervisors
-act(task_supervisor, ["start_child", Sup, T], World) ->
+ask(task_supervisor, ["start_child", Sup, T], World) ->
     Start = fun() ->
                     Started = 'Elixir.Task.Supervisor':start_child(pid(Sup, World), work(World, T),
                                                                    treatment(T, World)),
                     player:child(known(Started, World, T), World)
             end,
     {log, attempt(Start, World)};
-act(task_supervisor, ["terminate_child", Sup, T], World) ->
+ask(task_supervisor, ["terminate_child", Sup, T], World) ->
     Terminate = fun() ->
                         'Elixir.Task.Supervisor':terminate_child(pid(Sup, World), pid(T, World))
                 end,
     {log, attempt(fun() -> player:child(Terminate(), World) end, World)};
-act(task_supervisor, ["children", Sup], World) ->
+ask(task_supervisor, ["children", Sup], World) ->
     Children = fun() -> names('Elixir.Task.Supervisor':children(pid(Sup, World)), World) end,
     {log, attempt(Children, World)};
 %% dynamic supervisors
-act(dynamic_supervisor, ["start_child", Sup, Child], World = #{decls := Decls}) ->
+ask(dynamic_supervisor, ["start_child", Sup, Child], World = #{decls := Decls}) ->
     Spec = #{start := {M, F, [W, C]}} = player:spec(Child, World),
     Lacks = case maps:get(Sup, Decls) of
                 #{extra := true} -> Spec#{start := {M, F, [C]}};
@@ -225,66 +230,66 @@ act(dynamic_supervisor, ["start_child", Sup, Child], World = #{decls := Decls}) 
             end,
     Start = fun() -> 'Elixir.DynamicSupervisor':start_child(pid(Sup, World), Lacks) end,
     {log, attempt(fun() -> player:child(Start(), World) end, World)};
-act(dynamic_supervisor, ["terminate_child", Sup, Child], World) ->
+ask(dynamic_supervisor, ["terminate_child", Sup, Child], World) ->
     Terminate = fun() ->
                         'Elixir.DynamicSupervisor':terminate_child(pid(Sup, World), pid(Child, World))
                 end,
     {log, attempt(fun() -> player:child(Terminate(), World) end, World)};
-act(dynamic_supervisor, ["which", Sup], World) ->
+ask(dynamic_supervisor, ["which", Sup], World) ->
     Which = fun() -> 'Elixir.DynamicSupervisor':which_children(pid(Sup, World)) end,
     {log, attempt(fun() -> names([Pid || {undefined, Pid, _, _} <- Which()], World) end, World)};
-act(dynamic_supervisor, ["count", Sup], World) ->
+ask(dynamic_supervisor, ["count", Sup], World) ->
     Count = fun() -> player:count('Elixir.DynamicSupervisor':count_children(pid(Sup, World))) end,
     {log, attempt(Count, World)};
 %% partition supervisors
-act(partition_supervisor, ["which", Sup], World) ->
+ask(partition_supervisor, ["which", Sup], World) ->
     Which = fun() ->
                     Children = 'Elixir.PartitionSupervisor':which_children(name(Sup, World)),
                     lists:join(" ", [integer_to_list(Id) ++ "=" ++ who(Pid, World)
                                      || {Id, Pid, _, _} <- lists:keysort(1, Children)])
             end,
     {log, lists:flatten(attempt(Which, World))};
-act(partition_supervisor, ["count", Sup], World) ->
+ask(partition_supervisor, ["count", Sup], World) ->
     Count = fun() ->
                     player:count('Elixir.PartitionSupervisor':count_children(name(Sup, World)))
             end,
     {log, attempt(Count, World)};
-act(partition_supervisor, ["partitions", Sup], World) ->
+ask(partition_supervisor, ["partitions", Sup], World) ->
     Partitions = fun() ->
                          integer_to_list('Elixir.PartitionSupervisor':partitions(name(Sup, World)))
                  end,
     {log, attempt(Partitions, World)};
-act(partition_supervisor, ["route", Sup, Key], World) ->
+ask(partition_supervisor, ["route", Sup, Key], World) ->
     Route = fun() -> label('Elixir.GenServer':whereis(via(Sup, Key, World)), World) end,
     {log, attempt(Route, World)};
-act(partition_supervisor, ["call_key", Sup, Key, Text], World) ->
+ask(partition_supervisor, ["call_key", Sup, Key, Text], World) ->
     Call = fun() -> 'Elixir.GenServer':call(via(Sup, Key, World), {ask, Text}, infinity) end,
     {log, attempt(Call, World)};
-act(partition_supervisor, ["cast_key", Sup, Key, Text], World) ->
+ask(partition_supervisor, ["cast_key", Sup, Key, Text], World) ->
     'Elixir.GenServer':cast(via(Sup, Key, World), {cast, Text}),
     ok;
 %% agents
-act(agent, ["get", A, Does | Time], World) ->
+ask(agent, ["get", A, Does | Time], World) ->
     Get = fun(St) -> reply(agent_does(Does, St)) end,
     {log, attempt(fun() -> 'Elixir.Agent':get(pid(A, World), Get, limit(Time)) end, World)};
-act(agent, ["get_named", A, Does], World = #{decls := Decls}) ->
+ask(agent, ["get_named", A, Does], World = #{decls := Decls}) ->
     #{A := #{name := Name}} = Decls,
     Get = fun(St) -> reply(agent_does(Does, St)) end,
     {log, attempt(fun() -> 'Elixir.Agent':get(name(Name, World), Get) end, World)};
-act(agent, ["update", A, Does | Time], World) ->
+ask(agent, ["update", A, Does | Time], World) ->
     Update = fun() ->
                      Change = fun(St) -> agent_does(Does, St) end,
                      atom_to_list('Elixir.Agent':update(pid(A, World), Change, limit(Time)))
              end,
     {log, attempt(Update, World)};
-act(agent, ["get_and_update", A, Does | Time], World) ->
+ask(agent, ["get_and_update", A, Does | Time], World) ->
     Change = fun(St) -> St1 = agent_does(Does, St), {reply(St1), St1} end,
     Update = fun() -> 'Elixir.Agent':get_and_update(pid(A, World), Change, limit(Time)) end,
     {log, attempt(Update, World)};
-act(agent, ["agent_cast", A, Does], World) ->
+ask(agent, ["agent_cast", A, Does], World) ->
     'Elixir.Agent':cast(pid(A, World), fun(St) -> agent_does(Does, St) end),
     ok;
-act(_, _, _) -> unknown.
+ask(_, _, _) -> unknown.
 
 spawned({ok, Pid}, World, Name) -> adopt(Pid, World, Name), ok.
 

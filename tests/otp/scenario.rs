@@ -26,6 +26,10 @@ pub(crate) struct Actor {
     pub(crate) kind: Vec<String>,
     /// Restart and shutdown, of a child.
     pub(crate) child: Option<(String, String)>,
+    /// A child whose end may end its supervisor.
+    pub(crate) significant: bool,
+    /// Which ends do that, of a supervisor.
+    pub(crate) auto_shutdown: Option<String>,
     /// Programs by the event they answer.
     on: HashMap<String, Program>,
 }
@@ -36,11 +40,16 @@ pub(crate) type Program = Vec<Vec<String>>;
 impl Actor {
     /// What it does when `event` happens to its `number`th incarnation.
     pub(crate) fn on(&self, event: &str, number: usize) -> Program {
+        self.says(event, number).unwrap_or_default()
+    }
+
+    /// The same; `None`: nothing is said of that.
+    pub(crate) fn says(&self, event: &str, number: usize) -> Option<Program> {
         let program = self
             .on
             .get(&format!("{event}#{number}"))
             .or_else(|| self.on.get(event));
-        program.cloned().unwrap_or_default()
+        program.cloned()
     }
 
     /// Whether it answers the call `text` later, or by hand.
@@ -61,7 +70,7 @@ impl Actor {
     /// The name it is registered under.
     pub(crate) fn registered(&self) -> Option<&str> {
         match &self.kind[..] {
-            [_, named, name] if named == "named" => Some(name),
+            [_, .., named, name] if named == "named" => Some(name),
             _ => None,
         }
     }
@@ -150,6 +159,9 @@ fn read(lines: &[String]) -> Scenario {
             | "dynamic_supervisor"
             | "task_supervisor"
             | "partition_supervisor"
+            | "manager"
+            | "handler"
+            | "machine"
             | "child" => {
                 let mut words = words(rest);
                 last = words.remove(0);
@@ -157,11 +169,19 @@ fn read(lines: &[String]) -> Scenario {
                 if first == "child" {
                     let shutdown = words.remove(1);
                     actor.child = Some((words.remove(0), shutdown));
+                    if words.first().is_some_and(|word| word == "significant") {
+                        actor.significant = true;
+                        words.remove(0);
+                    }
                     if words.is_empty() {
                         words.push("server".to_string());
                     }
                 } else {
                     words.insert(0, first.to_string());
+                }
+                if words.get(4).is_some_and(|word| word == "auto_shutdown") {
+                    actor.auto_shutdown = Some(words.remove(5));
+                    words.remove(4);
                 }
                 actor.kind = words;
                 scenario.actors.insert(last.clone(), actor);

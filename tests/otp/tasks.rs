@@ -237,7 +237,7 @@ pub(crate) async fn start_link(
 
 /// The supervisor `s`, if it runs.
 pub(crate) fn running(cx: &ProcessContext, s: &str) -> Option<TaskSupervisorRef> {
-    cx.system().task_supervisor(&registered(s))
+    cx.system().task_supervisor(registered(s))
 }
 
 /// How a task that is declared as a child is treated.

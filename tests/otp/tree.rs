@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{ChildCounts, ChildError, ChildInfo, ChildStatus, Inbox, ProcessContext};
+use noex::{
+    AutoShutdown, ChildCounts, ChildError, ChildInfo, ChildStatus, Inbox, Machine, ProcessContext,
+};
 
 use super::actor::{Packet, Person, Server, live, millis};
+use super::event;
+use super::machine::Automaton;
 use super::scenario::Actor;
 use super::world::World;
 use super::{agents, dynamic, partitions, tasks};
@@ -23,7 +27,14 @@ pub(crate) fn supervisor(world: &Arc<World>, name: &str) -> Supervisor {
     let [_, how, intensity, period, children @ ..] = &kind[..] else {
         panic!("supervisor NAME STRATEGY INTENSITY PERIOD CHILDREN: {name}");
     };
+    let auto_shutdown = match world.scenario.actors[name].auto_shutdown.as_deref() {
+        None | Some("never") => AutoShutdown::Never,
+        Some("any_significant") => AutoShutdown::AnySignificant,
+        Some("all_significant") => AutoShutdown::AllSignificant,
+        Some(other) => panic!("what is {other}?"),
+    };
     Supervisor::new(strategy(how))
+        .auto_shutdown(auto_shutdown)
         .intensity(intensity.parse().expect("a number"))
         .period(seconds(period))
         .children(children.iter().map(|child| spec(world, child)))
@@ -70,6 +81,8 @@ pub(crate) fn spec(world: &Arc<World>, name: &str) -> ChildSpec {
     let id = name.to_string();
     let spec = match actor.kind[0].as_str() {
         "server" => ChildSpec::server::<Server>(id, (world.clone(), name.to_string())),
+        "machine" => ChildSpec::server::<Machine<Automaton>>(id, (world.clone(), name.to_string())),
+        "manager" => event::spec(world, name),
         "supervisor" => ChildSpec::supervisor(id, supervisor(world, name)),
         "agent" => agents::child_spec(world, name),
         "dynamic_supervisor" => dynamic::child_spec(world, name),
@@ -93,10 +106,11 @@ pub(crate) fn spec(world: &Arc<World>, name: &str) -> ChildSpec {
         Some(restart) => spec.restart(restart),
         None => spec,
     };
-    match shutdown(how_stopped) {
+    let spec = match shutdown(how_stopped) {
         Some(shutdown) => spec.shutdown(shutdown),
         None => spec,
-    }
+    };
+    spec.significant(actor.significant)
 }
 
 /// Makes the supervisor of `child` known, which has no code of its own to do so.
@@ -113,7 +127,7 @@ pub(crate) fn parent_of(world: &World, child: &str, cx: &ProcessContext) {
 
 /// The supervisor `s`, if it runs.
 pub(crate) fn running(cx: &ProcessContext, s: &str) -> Option<SupervisorRef> {
-    cx.system().supervisor(&registered(s))
+    cx.system().supervisor(registered(s))
 }
 
 /// Asks a supervisor; `None`: there is no such request.

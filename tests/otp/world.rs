@@ -1,16 +1,16 @@
 //! What a scenario's actors share: the log of what happened, who is who, and words for reasons.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use noex::{
-    Agent, CallError, ChildError, Event, ExitReason, Pid, ServerRef, StartError, Task, TaskError,
-    Term, TermKind,
+    CallError, ChildError, Event, ExitReason, Pid, ServerRef, StartError, Task, TaskError, Term,
+    TermKind,
 };
 
 use super::actor::Server;
-use super::agents::Keeper;
 use super::scenario::Scenario;
 use crate::support::Gate;
 
@@ -35,9 +35,12 @@ pub(crate) struct State {
     /// How many of each name have begun that do not know their own pid.
     entered: HashMap<String, usize>,
     servers: HashMap<Pid, ServerRef<Server>>,
-    agents: HashMap<Pid, Agent<Keeper>>,
+    /// References to actors of other kinds.
+    others: HashMap<Pid, Arc<dyn Any + Send + Sync>>,
     /// Tasks that are waited for, by name, until somebody has what they gave.
     tasks: HashMap<String, Task<String>>,
+    /// How often each handler was made.
+    handlers: HashMap<String, usize>,
     gates: HashMap<String, Gate>,
     done: HashSet<u64>,
 }
@@ -125,14 +128,6 @@ impl World {
         })
     }
 
-    pub(crate) fn keeps(&self, agent: Agent<Keeper>) {
-        self.change(|state| state.agents.insert(agent.pid(), agent));
-    }
-
-    pub(crate) fn agent(&self, pid: Pid) -> Option<Agent<Keeper>> {
-        self.state().agents.get(&pid).cloned()
-    }
-
     pub(crate) fn keep_task(&self, name: &str, task: Task<String>) {
         if let Some(pid) = task.pid() {
             self.born(pid, name);
@@ -151,6 +146,27 @@ impl World {
 
     pub(crate) fn server(&self, pid: Pid) -> Option<ServerRef<Server>> {
         self.state().servers.get(&pid).cloned()
+    }
+
+    /// Keeps a reference to an actor that is no [`Server`].
+    pub(crate) fn leads_to<R: Send + Sync + 'static>(&self, pid: Pid, reference: R) {
+        let reference: Arc<dyn Any + Send + Sync> = Arc::new(reference);
+        self.change(|state| state.others.insert(pid, reference));
+    }
+
+    pub(crate) fn reference<R: Clone + 'static>(&self, pid: Pid) -> Option<R> {
+        self.state().others.get(&pid)?.downcast_ref().cloned()
+    }
+
+    /// Labels the next handler of that name, which is no process.
+    pub(crate) fn made(&self, handler: &str) -> (String, usize) {
+        let mut state = self.state();
+        let number = state.handlers.entry(handler.to_string()).or_default();
+        *number += 1;
+        match *number {
+            1 => (handler.to_string(), 1),
+            number => (format!("{handler}#{number}"), number),
+        }
     }
 
     /// Hears how processes end: the system's event hook.
@@ -328,6 +344,8 @@ impl State {
                 )
             }
             StartError::DuplicateChild(id) => format!("duplicate_child_name:{id}"),
+            StartError::SignificantInVain(_) => "significant_in_vain".to_string(),
+            StartError::SignificantPermanent(_) => "significant_permanent".to_string(),
             other => format!("{other:?}"),
         }
     }

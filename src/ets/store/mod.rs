@@ -316,6 +316,15 @@ pub(crate) trait Find<K: Borrow<Q> + 'static, C: Content, Q: ?Sized>: Store<K, C
     fn after<T: Terms>(&self, terms: &T, key: &Q) -> Result<Option<Self::Cursor>, T::Refusal>;
 }
 
+/// Counts `after` in the place of `before`; nothing is written if that changes nothing, as others may be
+/// reading it.
+#[inline]
+fn recount(objects: &mut usize, before: usize, after: usize) {
+    if before != after {
+        *objects = *objects + after - before;
+    }
+}
+
 /// Changes a content that counts for `objects`, and counts it again, after a panic as well.
 fn counted<C: Content, R>(
     content: &mut C,
@@ -329,8 +338,7 @@ fn counted<C: Content, R>(
     }
     impl<C: Content> Drop for Recount<'_, C> {
         fn drop(&mut self) {
-            *self.objects += self.content.objects();
-            *self.objects -= self.before;
+            recount(self.objects, self.before, self.content.objects());
         }
     }
     let recount = Recount {

@@ -66,6 +66,12 @@ impl Drop for Within {
     }
 }
 
+/// Whether this thread is at some table.
+#[cfg(test)]
+pub(super) fn is_within() -> bool {
+    LATEST.get() != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

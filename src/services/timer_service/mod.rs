@@ -236,7 +236,7 @@ impl<S: HandleInfo<M>, M: Send + 'static> Target<M> for Named<S> {
         let _ = self.send(message);
     }
     fn __describe(&self) -> String {
-        self.name().to_owned()
+        self.name().to_string()
     }
 }
 

@@ -30,6 +30,7 @@ const LEAST: usize = 16;
 /// Shards for each thread that can run at once.
 const EACH: usize = 4;
 
+#[repr(C)]
 struct Side<K, C> {
     shard: RwLock<Shard<K, C>>,
     /// Of the shard, as of the last time that its lock was given up.
@@ -60,7 +61,10 @@ struct Locked<'a, K, C: Content> {
 
 impl<K, C: Content> Drop for Locked<'_, K, C> {
     fn drop(&mut self) {
-        self.objects.store(self.shard.objects(), Relaxed);
+        let now = self.shard.objects();
+        if self.objects.load(Relaxed) != now {
+            self.objects.store(now, Relaxed);
+        }
     }
 }
 
@@ -129,7 +133,7 @@ impl<K, C: Content> Spot<K, C> for HashSpot<'_, K, C> {
 }
 
 impl<K, C: Content> HashStore<K, C> {
-    fn with_shards(shards: usize) -> Self {
+    pub(super) fn with_shards(shards: usize) -> Self {
         let shards = shards.next_power_of_two().max(2);
         let side = || Side {
             shard: RwLock::default(),

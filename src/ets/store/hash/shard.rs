@@ -23,7 +23,7 @@
 
 use std::borrow::Borrow;
 
-use super::super::{Content, Entry, Part, Removed, counted};
+use super::super::{Content, Entry, Part, Removed, counted, recount};
 use super::index::{self, Index};
 
 /// Ends the free list.
@@ -47,13 +47,16 @@ pub(super) enum Displaced<K, C> {
     Tomb(K),
 }
 
+/// What every operation touches comes first, and fits with the lock on one cache line; so does not what
+/// changes with the number of objects, which a write in the place of another leaves alone.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Shard<K, C> {
     index: Index,
     slots: Vec<Slot<K, C>>,
     free: u32,
-    live: usize,
-    tombs: usize,
+    live: u32,
+    tombs: u32,
     objects: usize,
 }
 
@@ -70,6 +73,15 @@ impl<K, C> Default for Shard<K, C> {
     }
 }
 
+/// The tag of a slot that is in the index.
+#[inline]
+fn tag_in<K, C>(slots: &[Slot<K, C>], slot: u32) -> Option<u32> {
+    match slots.get(slot as usize)? {
+        Slot::Live { tag, .. } | Slot::Tomb { tag, .. } => Some(*tag),
+        Slot::Free { .. } => None,
+    }
+}
+
 impl<K, C: Content> Shard<K, C> {
     pub(super) fn objects(&self) -> usize {
         self.objects
@@ -80,11 +92,16 @@ impl<K, C: Content> Shard<K, C> {
     }
 
     pub(super) fn tombs(&self) -> usize {
-        self.tombs
+        self.tombs as usize
+    }
+
+    /// How many slots are in the index, and how many there are.
+    fn sizes(&self) -> (usize, usize) {
+        ((self.live + self.tombs) as usize, self.slots.len())
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.index.words() * size_of::<u64>()
+        self.index.words() * size_of::<u32>()
             + self.slots.capacity() * size_of::<Slot<K, C>>()
             + self.objects * C::EACH
     }
@@ -137,16 +154,19 @@ impl<K, C: Content> Shard<K, C> {
         at: Option<u32>,
         entry: Entry<K, C>,
     ) -> (u32, Displaced<K, C>) {
-        self.objects += entry.content.objects();
+        let objects = entry.content.objects();
         let Some(slot) = at else {
+            self.objects += objects;
             return (self.occupy(tag, entry), Displaced::Nothing);
         };
         match std::mem::replace(&mut self.slots[slot as usize], Slot::Live { tag, entry }) {
             Slot::Live { entry, .. } => {
-                self.objects -= entry.content.objects();
+                let before = entry.content.objects();
+                recount(&mut self.objects, before, objects);
                 (slot, Displaced::Entry(entry))
             }
             Slot::Tomb { key, .. } => {
+                self.objects += objects;
                 self.tombs -= 1;
                 self.live += 1;
                 (slot, Displaced::Tomb(key))
@@ -157,20 +177,49 @@ impl<K, C: Content> Shard<K, C> {
     }
 
     fn occupy(&mut self, tag: u32, entry: Entry<K, C>) -> u32 {
-        let live = Slot::Live { tag, entry };
-        let slot = if let Some(Slot::Free { next }) = self.slots.get(self.free as usize) {
-            let slot = self.free;
-            self.free = *next;
-            self.slots[slot as usize] = live;
-            slot
-        } else {
-            assert!(self.slots.len() < index::MOST, "a shard of a table is full");
-            self.slots.push(live);
-            (self.slots.len() - 1) as u32
+        let reused = match self.slots.get(self.free as usize) {
+            Some(Slot::Free { next }) => Some(*next),
+            _ => None,
         };
-        self.live += 1;
+        let slot = match reused {
+            Some(_) => self.free,
+            None => self.slots.len() as u32,
+        };
+        assert!((slot as usize) < index::MOST, "a shard of a table is full");
+        let (sizes, slots) = (self.sizes(), &self.slots);
+        let tag_of = |slot: u32| tag_in(slots, slot);
+        self.index.make_room(slot, sizes, tag_of);
         self.index.insert(tag, slot);
+        let live = Slot::Live { tag, entry };
+        match reused {
+            Some(next) => {
+                self.free = next;
+                self.slots[slot as usize] = live;
+            }
+            None => self.slots.push(live),
+        }
+        self.live += 1;
         slot
+    }
+
+    /// Takes a slot out of the index, whose tag this was.
+    fn forget(&mut self, tag: u32, slot: u32) {
+        let slots = &self.slots;
+        let tag_of = |slot: u32| tag_in(slots, slot).unwrap_or(0);
+        self.index.remove(tag, slot, tag_of);
+    }
+
+    /// Gives memory back if much of it is not needed.
+    fn tidy(&mut self) {
+        let sizes = self.sizes();
+        if sizes.0 == 0 && sizes.1 > SMALL {
+            self.slots = Vec::new();
+            self.index = Index::default();
+            self.free = NONE;
+            return;
+        }
+        let slots = &self.slots;
+        self.index.shrink(sizes, |slot| tag_in(slots, slot));
     }
 
     /// Puts back what `put` displaced; the entry that it put comes back.
@@ -224,7 +273,7 @@ impl<K, C: Content> Shard<K, C> {
             None
         } else {
             self.free = slot;
-            self.index.remove(tag, slot);
+            self.forget(tag, slot);
             self.tidy();
             Some(entry.key)
         };
@@ -233,15 +282,6 @@ impl<K, C: Content> Shard<K, C> {
             content: entry.content,
             expires: entry.expires,
         })
-    }
-
-    /// Gives memory back if nothing is left that would need it.
-    fn tidy(&mut self) {
-        if self.live == 0 && self.tombs == 0 && self.slots.len() > SMALL {
-            self.slots = Vec::new();
-            self.index = Index::default();
-            self.free = NONE;
-        }
     }
 
     pub(super) fn expire(&mut self, slot: u32, expires: u64) {
@@ -258,8 +298,7 @@ impl<K, C: Content> Shard<K, C> {
         };
         entry.expires = expires;
         let old = std::mem::replace(&mut entry.content, content);
-        self.objects += new;
-        self.objects -= old.objects();
+        recount(&mut self.objects, old.objects(), new);
         Ok(old)
     }
 
@@ -273,7 +312,7 @@ impl<K, C: Content> Shard<K, C> {
 
     /// Forgets the keys of removed entries, which come back.
     pub(super) fn purge(&mut self) -> Vec<K> {
-        let mut keys = Vec::with_capacity(self.tombs);
+        let mut keys = Vec::with_capacity(self.tombs());
         for slot in 0..self.slots.len() {
             if self.tombs == 0 {
                 break;
@@ -285,7 +324,7 @@ impl<K, C: Content> Shard<K, C> {
             if let Slot::Tomb { tag, key } = std::mem::replace(&mut self.slots[slot], free) {
                 self.tombs -= 1;
                 self.free = slot as u32;
-                self.index.remove(tag, slot as u32);
+                self.forget(tag, slot as u32);
                 keys.push(key);
             }
         }
@@ -298,7 +337,7 @@ impl<K, C: Content> Shard<K, C> {
         if !keep {
             return Part::Slots(std::mem::take(self).slots);
         }
-        let mut contents = Vec::with_capacity(self.live);
+        let mut contents = Vec::with_capacity(self.live as usize);
         for slot in 0..self.slots.len() {
             contents.extend(
                 self.remove(slot as u32, true)
@@ -341,6 +380,6 @@ impl<K, C: Content> Shard<K, C> {
             next = *after;
         }
         assert_eq!((next, free), (NONE, 0));
-        assert_eq!(self.index.taken(), live + tombs);
+        assert_eq!(self.index.taken(), (live + tombs) as usize);
     }
 }

@@ -51,6 +51,16 @@ pub(super) struct Route {
     pub(super) version: u32,
 }
 
+impl Route {
+    /// That of the same leaf once its range has changed.
+    pub(super) fn next(self) -> Self {
+        Route {
+            version: self.version.wrapping_add(1),
+            ..self
+        }
+    }
+}
+
 struct Lane<K> {
     lows: Vec<K>,
     /// One more than lows.
@@ -131,11 +141,6 @@ impl<K: Ord> Directory<K> {
         lane.routes[lane.find(key)]
     }
 
-    /// Where the leaf with this low is.
-    fn position(&self, low: Option<&K>) -> usize {
-        low.map_or(0, |low| self.lane().read().find(low))
-    }
-
     /// The leaf after the one with this low, and its low.
     pub(super) fn after(&self, low: Option<&K>) -> Option<(K, Route)>
     where
@@ -161,49 +166,37 @@ impl<K: Ord> Directory<K> {
         lane.routes[start..].iter().take(count).copied().collect()
     }
 
-    /// Adds a leaf behind the one with `low`, which was reached by `was` and now is by `is`. `lows` has the
-    /// new one's low, once for each lane. Nothing is done, and they come back, if `low` does not lead to
-    /// `was`, as with an `Ord` that is no order.
-    pub(super) fn split(
-        &self,
-        low: Option<&K>,
-        (was, is): (Route, Route),
-        lows: Vec<K>,
-        new: Route,
-    ) -> Result<(), Vec<K>> {
-        let at = self.position(low);
-        if self.lane().read().routes.get(at) != Some(&was) || lows.len() != self.lanes.len() {
-            return Err(lows);
-        }
+    /// Where the leaves with these routes are, one behind the other, of which the first has this low. `None`
+    /// if its low does not lead there, as with an `Ord` that is no order.
+    pub(super) fn find(&self, low: Option<&K>, routes: &[Route]) -> Option<usize> {
+        let lane = self.lane().read();
+        let at = low.map_or(0, |low| lane.find(low));
+        (lane.routes.get(at..at + routes.len()) == Some(routes)).then_some(at)
+    }
+}
+
+/// Changes: one thread at a time makes them. They run no code of keys.
+impl<K> Directory<K> {
+    /// The leaf at `at` is now reached by `route`, and a new one behind it by `new`. `lows` has that one's low,
+    /// once for each lane.
+    pub(super) fn split(&self, at: usize, route: Route, lows: Vec<K>, new: Route) {
         for (lane, low) in self.lanes.iter().zip(lows) {
             let mut lane = lane.write();
-            lane.routes[at] = is;
+            lane.routes[at] = route;
             lane.routes.insert(at + 1, new);
             lane.lows.insert(at, low);
         }
-        Ok(())
     }
 
-    /// Drops the leaf behind the one with `low`, which was reached by `was.0` and now is by `is`, and it by
-    /// `was.1`. What the lanes had of its low goes to `bin`. `false`, and nothing is done, as for `split`.
-    pub(super) fn join(
-        &self,
-        low: Option<&K>,
-        was: [Route; 2],
-        is: Route,
-        bin: &mut Vec<K>,
-    ) -> bool {
-        let at = self.position(low);
-        if self.lane().read().routes.get(at..at + 2) != Some(&was) {
-            return false;
-        }
+    /// The leaf at `at` is now reached by `route`, and the one behind it not any more. What the lanes had of
+    /// that one's low goes to `bin`.
+    pub(super) fn join(&self, at: usize, route: Route, bin: &mut Vec<K>) {
         for lane in &self.lanes {
             let mut lane = lane.write();
-            lane.routes[at] = is;
+            lane.routes[at] = route;
             lane.routes.remove(at + 1);
             bin.push(lane.lows.remove(at));
         }
-        true
     }
 
     /// Leads to one leaf again.
@@ -219,7 +212,7 @@ impl<K: Ord> Directory<K> {
     #[cfg(test)]
     pub(super) fn check(&self) -> Vec<(Option<K>, Route)>
     where
-        K: Clone + std::fmt::Debug,
+        K: Ord + Clone + std::fmt::Debug,
     {
         let first = self.lanes[0].read();
         assert!(first.lows.is_sorted_by(|a, b| a < b));

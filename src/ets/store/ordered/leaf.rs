@@ -9,16 +9,17 @@
 use std::borrow::Borrow;
 use std::ops::Bound;
 
-use super::super::{Content, Entry, Removed, counted};
+use super::super::{Content, Entry, Removed, counted, recount};
 
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Leaf<K, C> {
     /// Changes whenever the range of keys does that belongs here.
     pub(super) version: u32,
-    /// Where that range begins, except for the first leaf and those not in use.
-    pub(super) low: Option<K>,
     entries: Vec<Entry<K, C>>,
     objects: usize,
+    /// Where that range begins, except for the first leaf and those not in use.
+    pub(super) low: Option<K>,
 }
 
 impl<K, C> Default for Leaf<K, C> {
@@ -85,14 +86,15 @@ impl<K, C: Content> Leaf<K, C> {
         at: Result<usize, usize>,
         entry: Entry<K, C>,
     ) -> Option<Entry<K, C>> {
-        self.objects += entry.content.objects();
+        let objects = entry.content.objects();
         match at {
             Ok(at) => {
                 let old = std::mem::replace(&mut self.entries[at], entry);
-                self.objects -= old.content.objects();
+                recount(&mut self.objects, old.content.objects(), objects);
                 Some(old)
             }
             Err(at) => {
+                self.objects += objects;
                 self.entries.insert(at, entry);
                 None
             }
@@ -123,8 +125,7 @@ impl<K, C: Content> Leaf<K, C> {
         let entry = &mut self.entries[at];
         entry.expires = expires;
         let old = std::mem::replace(&mut entry.content, content);
-        self.objects += entry.content.objects();
-        self.objects -= old.objects();
+        recount(&mut self.objects, old.objects(), entry.content.objects());
         old
     }
 

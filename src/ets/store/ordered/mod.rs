@@ -244,38 +244,31 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         };
         locked.count();
         while locked.leaf.entries().len() > self.most {
+            // What runs code of the keys comes first. Clones go into the bin, as the next may panic.
+            let here = locked.route();
+            let Some(place) = self.directory.find(locked.leaf.low.as_ref(), &[here]) else {
+                return;
+            };
             let at = locked.leaf.entries().len() - self.most / 2;
-            // Into the bin first, as one of these may panic.
             let before = bin.keys.len();
             for _ in 0..=self.directory.lanes() {
                 bin.keys.push(locked.leaf.entries()[at].key.clone());
             }
             let mut lows = bin.keys.split_off(before);
-            let low = lows.pop();
             let number = pool.take();
             // Nobody stays in there.
             let mut new = self.arena.get(number).write();
-            let was = locked.route();
-            let is = Route {
-                version: was.version.wrapping_add(1),
-                ..was
-            };
+            new.version = new.version.wrapping_add(1);
+            new.low = lows.pop();
             let to_new = Route {
                 leaf: number,
-                version: new.version.wrapping_add(1),
+                version: new.version,
             };
-            let first = locked.leaf.low.as_ref();
-            if let Err(lows) = self.directory.split(first, (was, is), lows, to_new) {
-                pool.free.push(number);
-                bin.keys.extend(lows.into_iter().chain(low));
-                break;
-            }
+            self.directory.split(place, here.next(), lows, to_new);
+            locked.leaf.version = here.next().version;
             locked.leaf.split_into(at, &mut new);
-            locked.leaf.version = is.version;
-            new.version = to_new.version;
-            new.low = low;
+            locked.counted = locked.leaf.objects();
         }
-        locked.counted = locked.leaf.objects();
     }
 
     /// Joins the leaf with the one after it or before it, if they may and nobody is at that one.
@@ -287,10 +280,6 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         let ours = locked.leaf.entries().len();
         let fits = |theirs: usize| ours == 0 || theirs == 0 || ours + theirs <= self.most / 2;
         let here = locked.route();
-        let next = |route: Route| Route {
-            version: route.version.wrapping_add(1),
-            ..route
-        };
         let low = locked.leaf.low.as_ref();
         let after = self.directory.some_after(low, 1).pop();
         let before = self.directory.some_before(low, 1).pop();
@@ -304,21 +293,23 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
             if !fits(other.entries().len()) {
                 continue;
             }
-            let (was, stays, first, second) = match is_after {
-                true => ([here, there], next(here), &mut *locked.leaf, &mut *other),
-                false => ([there, here], next(there), &mut *other, &mut *locked.leaf),
+            let (routes, first, second) = match is_after {
+                true => ([here, there], &mut *locked.leaf, &mut *other),
+                false => ([there, here], &mut *other, &mut *locked.leaf),
             };
-            let low = first.low.as_ref();
-            if self.directory.join(low, was, stays, &mut bin.keys) {
-                second.join_to(first);
-                first.version = stays.version;
-                second.version = next(was[1]).version;
-                bin.keys.extend(second.low.take());
-                pool.free.push(was[1].leaf);
-            }
-            break;
+            let Some(place) = self.directory.find(first.low.as_ref(), &routes) else {
+                return;
+            };
+            let [stays, goes] = routes.map(Route::next);
+            self.directory.join(place, stays, &mut bin.keys);
+            first.version = stays.version;
+            second.version = goes.version;
+            second.join_to(first);
+            bin.keys.extend(second.low.take());
+            pool.free.push(goes.leaf);
+            locked.counted = locked.leaf.objects();
+            return;
         }
-        locked.counted = locked.leaf.objects();
     }
 
     fn place<R>(

@@ -1,103 +1,25 @@
-//! The stores through their interface.
+//! Random operations, one after the other, on a store and on a map of std.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
-use super::nesting::Nested;
 use super::*;
 
-/// The terms of these tests: a clock set by hand, and a door that can be shut.
-#[derive(Default)]
-pub(super) struct Open {
-    pub(super) now: Cell<u64>,
-    pub(super) asked: Cell<usize>,
-    pub(super) shut: Cell<bool>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Nested,
-    Shut,
-}
-
-impl From<Nested> for Refused {
-    fn from(_: Nested) -> Self {
-        Refused::Nested
-    }
-}
-
-impl Terms for Open {
-    type Refusal = Refused;
-    fn admit(&self) -> Result<(), Refused> {
-        match self.shut.get() {
-            true => Err(Refused::Shut),
-            false => Ok(()),
-        }
-    }
-    fn now(&self) -> u64 {
-        self.asked.set(self.asked.get() + 1);
-        self.now.get()
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
-    }
-}
-
-fn entry<K, V>(key: K, value: V) -> Entry<K, One<V>> {
-    Entry {
-        key,
-        content: One(value),
-        expires: NEVER,
-    }
-}
-
-/// A trait for both kinds of sets of these tests.
-trait Set: Store<u64, One<u64>> + Find<u64, One<u64>, u64> {
-    fn check(&self);
-}
-
-impl Set for HashStore<u64, One<u64>> {
-    fn check(&self) {
-        HashStore::check(self);
-    }
-}
-
-impl Set for OrderedStore<u64, One<u64>> {
-    fn check(&self) {
-        OrderedStore::check(self);
-    }
-}
-
-fn all<K: Clone + 'static, C: Content + Clone>(
-    store: &impl Store<K, C>,
-    open: &Open,
-) -> Vec<Entry<K, C>> {
-    let mut seen = Vec::new();
-    let end = store.scan(open, None, |entry| {
-        seen.push(entry.clone());
-        ControlFlow::Continue(())
-    });
-    assert!(matches!(end, Ok(None)));
-    seen
-}
-
 /// One store after random operations, and its model.
-fn agrees_with_a_model(store: impl Set, seed: u64) {
+fn agrees_with_a_model(store: impl Checked<u64, One<u64>>, seed: u64) {
     let open = Open::default();
     let mut model: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let keys = 1 + random.below(700);
     let lives = |open: &Open, expires: u64| open.now.get() < expires;
+    let mut fixed = false;
     for step in 0..3_000 {
+        if random.below(30) == 0 {
+            match fixed {
+                true => assert_eq!(store.unfix(), Ok(())),
+                false => store.fix(),
+            }
+            fixed = !fixed;
+        }
         let key = random.below(keys);
         let expires = match random.below(4) {
             0 => open.now.get() + 1 + random.below(50),
@@ -186,19 +108,87 @@ fn agrees_with_a_model(store: impl Set, seed: u64) {
     store.check();
 }
 
+/// As `agrees_with_a_model`, with lists.
+fn lists_agree_with_a_model(store: impl Checked<u64, Many<u64>>, seed: u64) {
+    let open = Open::default();
+    let mut model: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut random = Random::new(seed);
+    for step in 0..1_000 {
+        let key = random.below(40);
+        match random.below(4) {
+            0 => {
+                let removed = store.write(&open, &key, |spot| spot.remove()).unwrap();
+                let removed = removed.map(|removed| removed.content.0);
+                assert_eq!(removed, model.remove(&key));
+            }
+            1 => {
+                let pushed = store.write(&open, &key, |spot| {
+                    spot.alter(|content| content.0.push(step))
+                });
+                let there = model.get_mut(&key);
+                assert_eq!(pushed.unwrap().is_some(), there.is_some());
+                if let Some(there) = there {
+                    there.push(step);
+                }
+            }
+            _ => {
+                let objects = (0..random.below(9)).map(|i| Entry {
+                    key: random.below(40),
+                    content: Many(vec![step + i, step]),
+                    expires: NEVER,
+                });
+                let objects: Vec<_> = objects.collect();
+                for entry in &objects {
+                    let list = model.entry(entry.key).or_default();
+                    list.extend(&entry.content.0);
+                }
+                let merged = store.batch(&open, objects, |batch| {
+                    for i in 0..batch.len() {
+                        batch.merge(i, |list, new| {
+                            list.0.extend(new.0);
+                            None
+                        });
+                    }
+                });
+                assert_eq!(merged.map(|(_, left)| left), Ok(Vec::new()));
+            }
+        }
+        assert_eq!(store.len(), model.values().map(Vec::len).sum());
+    }
+    store.check();
+    let mut seen: Vec<_> = all(&store, &open)
+        .into_iter()
+        .map(|entry| (entry.key, entry.content.0))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, model.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn lists_in_a_hash_store_agree_with_a_map() {
+    (1..12).for_each(|seed| lists_agree_with_a_model(HashStore::new(), seed));
+}
+
+#[test]
+fn lists_in_an_ordered_store_agree_with_a_map() {
+    for seed in 1..12 {
+        lists_agree_with_a_model(OrderedStore::with_leaves_of(2 + seed as usize), seed);
+    }
+}
+
 #[test]
 fn a_hash_store_agrees_with_a_map() {
-    (1..30).for_each(|seed| agrees_with_a_model(HashStore::new(), seed));
+    (1..12).for_each(|seed| agrees_with_a_model(HashStore::new(), seed));
 }
 
 #[test]
 fn an_ordered_store_agrees_with_a_map() {
-    (1..30).for_each(|seed| agrees_with_a_model(OrderedStore::new(), seed));
+    (1..12).for_each(|seed| agrees_with_a_model(OrderedStore::new(), seed));
 }
 
 #[test]
 fn an_ordered_store_of_small_leaves_agrees_with_a_map() {
-    for seed in 1..60 {
+    for seed in 1..24 {
         agrees_with_a_model(OrderedStore::with_leaves_of(2 + seed as usize % 20), seed);
     }
 }
