@@ -78,8 +78,8 @@ fn what_was_written_is_there_when_the_file_is_opened_again() {
         table.insert("b".into(), 2).wait().unwrap();
         table.insert("a".into(), 3).wait().unwrap();
         assert_eq!(table.lookup("a"), Ok(Some(3)));
-        assert_eq!(table.delete("b".into()).wait().unwrap(), true);
-        assert_eq!(table.delete("b".into()).wait().unwrap(), false);
+        assert!(table.delete("b".into()).wait().unwrap());
+        assert!(!table.delete("b".into()).wait().unwrap());
         close(&table);
         assert!(!table.is_alive());
         assert_eq!(table.lookup("a"), Err(TableError::Gone));

@@ -84,6 +84,8 @@
 //! | `common` | who may, and whether it is still there |
 //! | `tables`, `keeper` | all tables of a system, and the process that keeps house for them |
 //! | `store` | the data structures |
+//! | `file`, with the feature `tab2file` | tables in files |
+//! | `persist`, with the feature `persist` | tables whose writes are on disk when they are acknowledged |
 
 #[cfg(any(feature = "tab2file", feature = "persist"))]
 mod codec;
