@@ -348,10 +348,13 @@ type LockedTree = parking_lot::RwLock<BTreeMap<u64, u64>>;
 type Skip = crossbeam_skiplist::SkipMap<u64, u64>;
 type Tree = scc::TreeIndex<u64, u64>;
 
+/// A workload of one store, of that many operations.
+type Run = Box<dyn Fn(u64) -> Took>;
+
 struct Workload {
     name: &'static str,
     n: u64,
-    runs: Vec<(&'static str, Box<dyn Fn(u64) -> Took>)>,
+    runs: Vec<(&'static str, Run)>,
 }
 
 macro_rules! workload {

@@ -109,7 +109,7 @@ struct Faults {
 impl Faults {
     fn strike(&self) {
         let chance = self.chances.fetch_add(1, Relaxed) + 1;
-        if self.one_in > 0 && chance.is_multiple_of(self.one_in) {
+        if self.one_in > 0 && chance % self.one_in == 0 {
             self.crashes.fetch_add(1, Relaxed);
             panic!("an injected fault");
         }

@@ -1,24 +1,21 @@
 //! Agents: processes that keep a state for others, who send the functions that read and change it.
 //! OTP: none; Elixir: `Agent`.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::error::SendError;
-use crate::exit::ExitReason;
 use crate::gen_server::{
     self, Context, GenServer, HandleCall, HandleCast, InitStop, Named, ServerOptions, ServerRef,
-    Stop,
 };
+use crate::handles::{handles, named};
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::context::ProcessContext;
-use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
-use crate::supervisor::{ChildPid, ChildSpec};
+use crate::supervisor::ChildSpec;
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -55,71 +52,18 @@ pub struct NamedAgent<S> {
     server: Named<AgentServer<S>>,
 }
 
-impl<S> Clone for Agent<S> {
-    fn clone(&self) -> Self {
-        Agent::new(self.server.clone())
-    }
-}
-
-impl<S> PartialEq for Agent<S> {
-    fn eq(&self, other: &Self) -> bool {
-        self.server == other.server
-    }
-}
-
-impl<S> Eq for Agent<S> {}
-
-impl<S> fmt::Debug for Agent<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Agent").field(&self.pid()).finish()
-    }
-}
-
-impl<S> Clone for NamedAgent<S> {
-    fn clone(&self) -> Self {
-        NamedAgent {
-            server: self.server.clone(),
-        }
-    }
-}
-
-impl<S: Send + 'static> fmt::Debug for NamedAgent<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("NamedAgent").field(&self.name()).finish()
-    }
-}
-
-impl<S: 'static> ChildPid for Agent<S> {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
-}
-
 impl<S> Agent<S> {
     fn new(server: ServerRef<AgentServer<S>>) -> Self {
         Agent { server }
     }
-
-    /// The agent's pid.
-    pub fn pid(&self) -> Pid {
-        self.server.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.server.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.server.exit_reason()
-    }
-
-    /// Asks the agent to stop, behind the requests that are queued. Elixir: `Agent.stop/3`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.server.stop(reason)
-    }
 }
+
+handles! {
+    /// Asks the agent to stop, behind the requests that are queued. Elixir: `Agent.stop/3`.
+    Agent<S: ('static)> { server }, "agent"
+}
+
+named!(NamedAgent<S: (Send + 'static)>, Agent, "agent");
 
 impl<S: Send + 'static> Agent<S> {
     /// Starts an agent with the state that `init` makes, in the agent's process. From outside any
@@ -201,18 +145,6 @@ impl Handle {
         NamedAgent {
             server: self.server(name),
         }
-    }
-}
-
-impl<S: Send + 'static> NamedAgent<S> {
-    /// The name.
-    pub fn name(&self) -> &Name {
-        self.server.name()
-    }
-
-    /// The live agent that has the name now; `None`: nobody has it, or it is not such an agent.
-    pub fn resolve(&self) -> Option<Agent<S>> {
-        self.server.resolve().map(Agent::new)
     }
 }
 

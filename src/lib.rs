@@ -75,6 +75,8 @@ mod gen_server;
 #[cfg(not(all(test, loom)))]
 mod gen_state_machine;
 #[cfg(not(all(test, loom)))]
+mod handles;
+#[cfg(not(all(test, loom)))]
 mod hash;
 #[cfg(not(all(test, loom)))]
 mod hooks;

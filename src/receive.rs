@@ -15,11 +15,12 @@ use crate::exit::ExitReason;
 use crate::gen_server::{AnyMessage, Recipient};
 use crate::process::bounded::Next;
 use crate::process::call::{note_other_wait, own_turn};
-use crate::process::cell::{Cell, CellVtable, Extra, Passed, Step};
+use crate::process::cell::{Cell, CellVtable, Extra, Step};
 use crate::process::context::{ProcessContext, Sleep};
 use crate::process::deliver::{AbortOnDrop, guard};
 use crate::process::envelope;
 use crate::process::node::{Discard, Kind};
+use crate::process::passed::{Passed, PassedOver};
 use crate::process::pid::MonitorRef;
 use crate::process::signal::{Content, Down, Exit, Notice, SystemNode};
 use crate::process::spawn::{SpawnOptions, Ties, Unborn, make};
@@ -29,8 +30,8 @@ use crate::sched::core::CoreRef;
 use crate::sched::stats::Count;
 use crate::sched::timers;
 use crate::sched::worker::{Worker, here};
-use crate::sync::UnsafeCell;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{Arc, UnsafeCell};
 
 /// What a process that receives by itself finds in its mailbox.
 #[derive(Debug)]
@@ -154,6 +155,8 @@ pub struct Inbox<M> {
     process: ProcessContext,
     /// Received, but passed over by a selective receive: oldest first.
     saved: VecDeque<Received<M>>,
+    /// What others know of them, once there have been any.
+    passed_over: Option<Arc<PassedOver>>,
     core: CoreRef,
     message: PhantomData<fn() -> M>,
 }
@@ -182,10 +185,9 @@ impl<M> Drop for Inbox<M> {
         if self.saved.is_empty() {
             return;
         }
-        let mut passed = VecDeque::new();
-        if self.process.running().is_some() {
-            passed = std::mem::take(&mut self.process.extra().passed_over);
-        }
+        // Wherever this happens: the process may live on, or be gone.
+        let passed_over = self.passed_over.as_ref();
+        let mut passed = passed_over.map_or_else(VecDeque::new, |passed_over| passed_over.close());
         let pid = self.process.owner();
         while let Some(message) = self.saved.pop_front() {
             if passed.pop_front() == Some(Passed::Flushed) {
@@ -208,6 +210,7 @@ impl<M: Send + 'static> Inbox<M> {
         Inbox {
             process: ProcessContext::of(cell),
             saved: VecDeque::new(),
+            passed_over: None,
             core: cell.core.clone(),
             message: PhantomData,
         }
@@ -305,14 +308,16 @@ impl<M: Send + 'static> Inbox<M> {
     ) -> Result<Received<M>, Empty> {
         let worker = here();
         while *scanned < self.saved.len() {
-            if self.process.extra().passed_over.get(*scanned) == Some(&Passed::Flushed) {
-                self.process.extra().passed_over.remove(*scanned);
+            let passed_over = self.passed_over.as_ref();
+            if passed_over.is_some_and(|passed_over| passed_over.remove_flushed(*scanned)) {
                 self.saved.remove(*scanned);
                 continue;
             }
             if wanted(&self.saved[*scanned]) {
                 if let Some(received) = self.saved.remove(*scanned) {
-                    self.process.extra().passed_over.remove(*scanned);
+                    if let Some(passed_over) = &self.passed_over {
+                        passed_over.remove(*scanned);
+                    }
                     if let Some(worker) = worker {
                         worker.count_handled();
                     }
@@ -343,14 +348,25 @@ impl<M: Send + 'static> Inbox<M> {
                 worker.count_handled();
                 return Ok(received);
             }
-            self.process.extra().passed_over.push_back(match &received {
-                Received::Down(down) => Passed::Down(down.monitor),
-                Received::Exit(exit) => Passed::Exit(exit.from),
-                Received::Message(_) | Received::Any(_) => Passed::Message,
-            });
-            self.saved.push_back(received);
+            self.save(received);
             *scanned = self.saved.len();
         }
+    }
+
+    fn save(&mut self, received: Received<M>) {
+        let passed = match &received {
+            Received::Down(down) => Passed::Down(down.monitor),
+            Received::Exit(exit) => Passed::Exit(exit.from),
+            Received::Message(_) | Received::Any(_) => Passed::Message,
+        };
+        let process = &self.process;
+        let passed_over = self.passed_over.get_or_insert_with(|| {
+            let passed_over = Arc::<PassedOver>::default();
+            process.extra().passed_over = Some(passed_over.clone());
+            passed_over
+        });
+        passed_over.push(passed);
+        self.saved.push_back(received);
     }
 
     /// Opens the next envelope; `None`: it was nothing for the process.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{Inbox, MailboxPolicy, Overflow, Recipient, Stats};
+use noex::{Inbox, MailboxPolicy, Overflow, Received, Recipient, Stats};
 use puppet::{Gate, Note, Puppet, Strings, act, answer, at_once, done, end_of, hold_up, puppet};
 use support::{DEADLINE, end_of as process_end, on_all, on_all_built, quiet, reports, settled};
 
@@ -250,5 +250,59 @@ fn a_call_that_finds_no_room_or_loses_it_is_answered_overloaded() {
             gate.open();
             assert!(answer(kept).is_ok());
         }
+    });
+}
+
+/// A process passes over the end of another and a message, takes the end back, hands its inbox out, and
+/// ends, or waits until the gate opens.
+fn inbox_of_others(system: &System, ends_first: bool) {
+    let before = settled(system);
+    let (hand_out, handed) = reports::<Inbox<u32>>();
+    let (at, open) = support::gate();
+    let victim = system.spawn(|mut cx: Inbox<()>| async move { drop(cx.recv().await) });
+    let victim = victim.expect("a running system");
+    let pid = victim.pid();
+    let receiver = system.spawn(move |mut cx: Inbox<u32>| async move {
+        let monitor = cx.monitor(pid);
+        let wanted = |received: &_| matches!(received, Received::Message(1));
+        drop(cx.recv_match(wanted).await);
+        assert!(!cx.demonitor(monitor), "its end was here");
+        let _ = hand_out.send(cx);
+        if !ends_first {
+            at.await;
+        }
+    });
+    let receiver = receiver.expect("a running system");
+    receiver.send(5).unwrap();
+    let queued = |n| {
+        let info = system.process_info(receiver.pid()).wait_timeout(DEADLINE);
+        info.is_some_and(|info| info.message_queue_len == n)
+    };
+    support::until(system, || queued(1));
+    victim.send(()).unwrap();
+    support::until(system, || queued(2));
+    receiver.send(1).unwrap();
+    let inbox = support::next(system, &handed);
+    if ends_first {
+        process_end(system, &receiver);
+    } else {
+        assert!(queued(1), "the five");
+    }
+    drop(inbox);
+    if !ends_first {
+        assert!(queued(0));
+        // To its victim, the end, the five, which nobody got, and the one.
+        assert_eq!(since(system, before), [4, 3, 0, 0, 0, 1]);
+        open.open();
+        process_end(system, &receiver);
+    }
+    assert_eq!(since(system, before), [4, 3, 0, 0, 0, 1]);
+}
+
+#[test]
+fn what_lies_in_an_inbox_that_is_dropped_elsewhere_is_counted_once() {
+    on_all(|system| {
+        inbox_of_others(system, false);
+        inbox_of_others(system, true);
     });
 }

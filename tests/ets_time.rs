@@ -266,3 +266,22 @@ fn what_a_dead_owner_had_in_a_large_table_is_dropped_by_the_keeper() {
         until(system, || Arc::strong_count(&alive) == 1);
     });
 }
+
+#[test]
+fn an_object_that_a_bag_has_already_stays_as_long_as_its_last_insert_says() {
+    for many in [false, true] {
+        let (system, driver) = manual();
+        let table: Table<u32, &str, Bag> = system.table(Table::builder()).unwrap();
+        table.insert_with(1, "a", Expiry::After(SECOND)).unwrap();
+        let again = Expiry::After(3 * SECOND);
+        let inserted = match many {
+            true => table.insert_many_with([(1, "a"), (2, "b")], again),
+            false => table.insert_with(1, "a", again),
+        };
+        assert_eq!(inserted, Ok(()));
+        driver.advance(2 * SECOND);
+        assert_eq!(table.lookup(&1), Ok(vec!["a"]));
+        driver.advance(SECOND);
+        assert_eq!(table.lookup(&1), Ok(vec![]));
+    }
+}

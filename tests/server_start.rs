@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use noex::prelude::*;
-use noex::{CallError, Start, StartError};
+use noex::{CallError, Inbox, Received, Start, StartError, Task};
 use puppet::{Gate, Note, Puppet, Strings, Told, act, answer, done, end_of, puppet};
 use support::{DEADLINE, next, on_all, reports};
 
@@ -225,5 +225,64 @@ fn start_monitor_gives_a_down_for_a_server_that_started_and_none_for_one_that_di
         );
         done(&parent, |_, _| ());
         assert!(told.try_recv().is_err(), "one down");
+    });
+}
+
+#[test]
+fn a_process_that_receives_by_itself_starts_servers_as_a_server_does() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        let starter = move |mut cx: Inbox<()>| async move {
+            let linked = cx.start_link::<Counter>(1).await.expect("a start");
+            let info = cx.system().process_info(linked.pid()).await;
+            assert_eq!(info.expect("it lives").parent, Some(cx.pid()));
+
+            let options = ServerOptions::new().name("watched");
+            let start = cx.start_monitor_with::<Counter>(2, options);
+            let (watched, monitor) = start.await.expect("a start");
+            assert_eq!(cx.system().whereis("watched"), Some(watched.pid()));
+            assert_eq!(watched.call(Get).await, Ok(2));
+            cx.exit(watched.pid(), ExitReason::Kill);
+            let Received::Down(down) = cx.recv().await else {
+                panic!("the end of the one that is watched")
+            };
+            assert_eq!((down.monitor, down.reason), (monitor, ExitReason::Killed));
+
+            let loose = cx.start::<Counter>(3).await.expect("a start");
+            let _ = tell.send((linked, loose));
+            std::future::pending::<()>().await;
+        };
+        let starter = system.spawn(starter).expect("a running system");
+        let (linked, loose) = next(system, &told);
+        system.exit(starter.pid(), ExitReason::Kill);
+        assert_eq!(end_of(system, &linked), ExitReason::Killed);
+        assert_eq!(answer(loose.call(Get)), Ok(3));
+    });
+}
+
+/// Is not started.
+struct Refuses;
+
+impl GenServer for Refuses {
+    type Args = ();
+    async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
+        Err(InitStop::Stop(ExitReason::Timeout))
+    }
+}
+
+#[test]
+fn a_task_hears_of_a_linked_start_that_fails_by_the_error_and_the_exit() {
+    on_all(|system| {
+        let task = Task::async_nolink(system, |mut cx| async move {
+            cx.trap_exit(true);
+            let error = cx.start_link::<Refuses>(()).await.expect_err("no server");
+            let Received::Exit(exit) = cx.recv().await else {
+                panic!("the exit of what did not start")
+            };
+            (error, exit.reason)
+        });
+        let reason = ExitReason::Timeout;
+        let heard = (StartError::Init(reason.clone()), reason);
+        assert_eq!(task.wait_timeout(DEADLINE), Ok(heard));
     });
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::services::{Cache, CacheRef, CacheStats, Fetch, FetchError, Ttl};
-use noex::{Call, CallError, System};
+use noex::{Call, CallError, Inbox, MailboxPolicy, Overflow, System};
 
 use support::{DEADLINE, gate, next, on_all, pass, quiet, reports, until};
 
@@ -405,6 +405,59 @@ fn a_linked_cache_ends_with_its_parent() {
         let cache = next(system, &cache);
         assert_eq!(get(cache.get(1)), Some(1));
         system.exit(owner.pid(), ExitReason::Kill);
+        until(system, || !cache.is_alive());
+    });
+}
+
+#[test]
+fn a_full_mailbox_loses_no_result() {
+    on_all(|system| {
+        let tight = MailboxPolicy::Bounded {
+            capacity: 1,
+            overflow: Overflow::DropNewest,
+        };
+        let spec = Cache::<&str, u32>::new().name("pages").child_spec("pages");
+        let tree = Supervisor::new(Strategy::OneForOne).child(spec.mailbox(tight));
+        let tree = tree.start(system).wait_timeout(DEADLINE).expect("a tree");
+        let pages = Strings::named(system, "pages");
+        let (at, open) = gate();
+        let page = pages.get_or_set("a", || async {
+            at.await;
+            Ok::<u32, NoSuchPage>(1)
+        });
+        until(system, || {
+            let stats = pages.stats().wait_timeout(DEADLINE);
+            stats.is_ok_and(|stats| stats.fetching == 1)
+        });
+        // The factory ends while the cache is suspended and its mailbox is full.
+        let sys = system.sys(pages.pid().expect("it lives"));
+        get(sys.suspend());
+        let waits = pages.get("a");
+        open.open();
+        until(system, || {
+            let info = system.process_info(sys.pid()).wait_timeout(DEADLINE);
+            info.is_some_and(|info| info.links == [tree.pid()])
+        });
+        get(sys.resume());
+        assert_eq!(page.wait_timeout(DEADLINE), Ok(1));
+        // In its place ahead of the factory's end, or behind it.
+        assert!(get(waits).is_none_or(|page| page == 1));
+        assert_eq!(get(pages.get("a")), Some(1));
+    });
+}
+
+#[test]
+fn any_process_may_start_a_cache_that_ends_with_it() {
+    on_all(|system| {
+        let (tell, told) = reports();
+        let starter = move |cx: Inbox<()>| async move {
+            let _ = tell.send(Cache::<u8, u32>::new().start_link(&cx).await);
+            std::future::pending::<()>().await;
+        };
+        let starter = system.spawn(starter).expect("a running system");
+        let cache = next(system, &told).expect("a start");
+        get(cache.set(1, 1));
+        system.exit(starter.pid(), ExitReason::Kill);
         until(system, || !cache.is_alive());
     });
 }

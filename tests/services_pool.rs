@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use noex::prelude::*;
 use noex::services::{Checkout, Pool, PoolError, PoolRef, PoolStatus, Request};
-use noex::{CallError, Inbox, Received, Recipient, StartError, System};
+use noex::{
+    CallError, ChildKind, Inbox, MailboxPolicy, Overflow, Received, Recipient, StartError, System,
+};
 
 use support::{DEADLINE, end_of, gate, next, on_all, pump, quiet, reports, until};
 
@@ -323,6 +325,161 @@ fn a_worker_of_the_overflow_that_does_not_start_costs_nobody_their_place() {
         // The first to come is served by the worker; a third start would work.
         drop(get(third));
         assert_eq!(figures(&pool), (1, 1, 0, 0));
+    });
+}
+
+/// A pool of overflow alone, whose starts fail in turn: by an error, by a panic, by ending at once.
+fn unlucky(workers: usize, works_from: usize) -> (Workers, Arc<AtomicUsize>) {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let (life, _) = reports();
+    let counted = starts.clone();
+    let plan = Pool::new(0, move |starter| {
+        let (life, nth) = (life.clone(), counted.fetch_add(1, SeqCst));
+        async move {
+            if nth >= works_from {
+                return starter.start_link::<Worker>(life).await;
+            }
+            match nth % 3 {
+                0 => Err(StartError::Ignore),
+                1 => panic!("on purpose"),
+                _ => {
+                    let worker = starter.start_link::<Worker>(life).await?;
+                    worker.stop(ExitReason::Normal).await.expect("its end");
+                    Ok(worker)
+                }
+            }
+        }
+    });
+    (plan.overflow(workers), starts)
+}
+
+#[test]
+fn a_borrower_hears_that_the_only_worker_it_could_have_does_not_start() {
+    quiet();
+    on_all(|system| {
+        let (plan, starts) = unlucky(1, usize::MAX);
+        let pool = start(system, &plan);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let request = pool.checkout_outside_within(None);
+            match request.wait_timeout(DEADLINE) {
+                Err(PoolError::NotStarted(why)) => seen.push(why),
+                other => panic!("there is no worker: {other:?}"),
+            }
+        }
+        assert_eq!(seen[0], StartError::Ignore);
+        assert!(matches!(&seen[1], StartError::Init(ExitReason::Error(_))));
+        assert_eq!(seen[2], StartError::Init(ExitReason::NoProc));
+        assert_eq!(starts.load(SeqCst), 3);
+        assert_eq!(figures(&pool), (0, 0, 0, 0));
+    });
+}
+
+#[test]
+fn each_of_those_who_wait_for_a_worker_that_does_not_start_is_worth_another_start() {
+    quiet();
+    on_all(|system| {
+        let (plan, starts) = unlucky(1, 2);
+        let pool = start(system, &plan);
+        // In a process, so that all of them wait before the first start is over.
+        let (tell, told) = reports();
+        let borrower = pool.clone();
+        let ask = move |cx: Inbox<()>| async move {
+            let requests = [(); 4].map(|()| borrower.checkout_within(&cx, None));
+            for request in requests {
+                let _ = tell.send(request.await.map(|worker| worker.pid()));
+            }
+        };
+        system.spawn(ask).expect("a running system");
+        let ends = [(); 4].map(|()| next(system, &told));
+        assert!(matches!(ends[0], Err(PoolError::NotStarted(_))));
+        assert!(matches!(ends[1], Err(PoolError::NotStarted(_))));
+        assert!(ends[2].is_ok() && ends[2] == ends[3], "{ends:?}");
+        assert_eq!(starts.load(SeqCst), 3);
+        until(system, || figures(&pool) == (0, 0, 0, 0));
+    });
+}
+
+#[test]
+fn a_pool_that_can_have_no_worker_refuses_everybody() {
+    on_all(|system| {
+        let pool = pool(system, 0);
+        let request = pool.checkout_outside_within(None);
+        let end = request.wait_timeout(DEADLINE);
+        assert_eq!(end.err(), Some(PoolError::Full));
+    });
+}
+
+#[test]
+fn a_pool_in_a_tree_counts_as_a_supervisor() {
+    on_all(|system| {
+        let (plan, gone) = workers(1);
+        let spec = plan.name("pool").child_spec("pool");
+        assert_eq!(spec.kind(), ChildKind::Supervisor);
+        let tree = Supervisor::new(Strategy::OneForOne).child(spec);
+        let tree = tree.start(system).wait_timeout(DEADLINE).expect("a tree");
+        let children = tree.which_children().wait_timeout(DEADLINE);
+        let children = children.expect("a list");
+        assert_eq!(children[0].kind, ChildKind::Supervisor);
+        let counts = tree.count_children().wait_timeout(DEADLINE);
+        assert_eq!(counts.expect("counts").supervisors, 1);
+        tree.stop(ExitReason::Normal)
+            .wait_timeout(DEADLINE)
+            .expect("its end");
+        until(system, || none_left(&gone));
+    });
+}
+
+/// Takes a minute to stop.
+struct Slow(Sender<()>);
+
+impl GenServer for Slow {
+    type Args = Sender<()>;
+    async fn init(stopped: Sender<()>, cx: &mut Context<Self>) -> Result<Self, InitStop> {
+        cx.trap_exit(true);
+        Ok(Slow(stopped))
+    }
+    async fn terminate(&mut self, _: ExitReason, cx: &mut Context<Self>) {
+        cx.sleep(60 * SECOND).await;
+        let _ = self.0.send(());
+    }
+}
+
+#[test]
+fn a_pool_in_a_tree_is_given_the_time_its_workers_need() {
+    let builder = System::builder().virtual_clock().auto_advance();
+    let (system, _driver) = builder.manual();
+    let (stopped, told) = reports();
+    let plan = Pool::servers::<Slow>(2, stopped).shutdown(Shutdown::Infinity);
+    let tree = Supervisor::new(Strategy::OneForOne).child(plan.child_spec("pool"));
+    let tree = tree.start(&system).wait().expect("a tree");
+    tree.stop(ExitReason::Normal).wait().expect("its end");
+    assert_eq!(told.try_iter().count(), 2, "no worker was killed");
+}
+
+#[test]
+fn a_pool_loses_no_return_whatever_its_spec_says_of_the_mailbox() {
+    on_all(|system| {
+        let (plan, _gone) = workers(20);
+        let tight = MailboxPolicy::Bounded {
+            capacity: 1,
+            overflow: Overflow::DropNewest,
+        };
+        let spec = plan.name("pool").child_spec("pool").mailbox(tight);
+        let tree = Supervisor::new(Strategy::OneForOne).child(spec);
+        let tree = tree.start(system).wait_timeout(DEADLINE).expect("a tree");
+        let pool = Ref::named(system, "pool");
+        let lent: Vec<Lent> = (0..20).map(|_| lend(&pool)).collect();
+        // All at once, while the pool cannot run.
+        let (tell, told) = reports();
+        let give_back = move |_: Inbox<()>| async move {
+            drop(lent);
+            let _ = tell.send(());
+        };
+        system.spawn(give_back).expect("a running system");
+        next(system, &told);
+        until(system, || figures(&pool) == (20, 20, 0, 0));
+        assert!(tree.is_alive());
     });
 }
 

@@ -14,6 +14,7 @@
 
 mod dynamic;
 mod latency;
+mod machines;
 mod messages;
 mod processes;
 mod services;
@@ -35,6 +36,9 @@ const WORKLOADS: &[Workload] = &[
     ("scale:10000", messages::scale_4),
     ("scale:100000", messages::scale_5),
     ("scale:1000000", messages::scale_6),
+    ("cast:server", machines::cast_server),
+    ("cast:machine", machines::cast_machine),
+    ("cast:machine_flip", machines::cast_machine_flip),
     ("call", services::call),
     ("call:server", services::call_from_server),
     ("call_sync", services::call_sync),

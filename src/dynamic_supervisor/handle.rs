@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::process::{CountChildren, DynamicProcess, StartChild, TerminateChild, WhichChildren};
 use crate::error::StartError;
-use crate::exit::ExitReason;
-use crate::gen_server::{HandleRequest, ServerRef, Start, Stop};
+use crate::gen_server::{HandleRequest, ServerRef, Start};
+use crate::handles::handles;
 use crate::process::pid::Pid;
 use crate::registry::Name;
 use crate::supervisor::starter::ChildPid;
@@ -26,58 +26,13 @@ pub struct DynamicSupervisorRef<A = ChildSpec, P = Pid> {
     server: ServerRef<DynamicProcess<A, P>>,
 }
 
-impl<A, P> Clone for DynamicSupervisorRef<A, P> {
-    fn clone(&self) -> Self {
-        DynamicSupervisorRef {
-            server: self.server.clone(),
-        }
-    }
-}
-
-impl<A, P> PartialEq for DynamicSupervisorRef<A, P> {
-    fn eq(&self, other: &Self) -> bool {
-        self.server == other.server
-    }
-}
-
-impl<A, P> Eq for DynamicSupervisorRef<A, P> {}
-
-impl<A, P> fmt::Debug for DynamicSupervisorRef<A, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DynamicSupervisorRef")
-            .field(&self.server.pid())
-            .finish()
-    }
-}
-
-impl<A: 'static, P: 'static> ChildPid for DynamicSupervisorRef<A, P> {
-    fn child_pid(&self) -> Pid {
-        self.server.pid()
-    }
+handles! {
+    /// Asks the supervisor to stop: all its children are told to stop at once, each killed when its own
+    /// time is over, then it exits with `reason`. Elixir: `DynamicSupervisor.stop/3`.
+    DynamicSupervisorRef<A: ('static), P: ('static)> { server }, "supervisor"
 }
 
 impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
-    /// The supervisor's pid.
-    pub fn pid(&self) -> Pid {
-        self.server.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.server.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.server.exit_reason()
-    }
-
-    /// Asks the supervisor to stop: all its children are told to stop at once, each killed when its own
-    /// time is over, then it exits with `reason`. Elixir: `DynamicSupervisor.stop/3`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.server.stop(reason)
-    }
-
     /// Starts a child. What leads to it, once its `init` is done; `None` if that asked to be ignored,
     /// and then nothing is kept of the child. Elixir: `DynamicSupervisor.start_child/2`; OTP:
     /// `supervisor:start_child/2`.
@@ -88,8 +43,8 @@ impl<A: Send + 'static, P: ChildPid> DynamicSupervisorRef<A, P> {
     /// # Errors
     /// - [`ChildError::MaxChildren`]: there are as many children as there may be.
     /// - [`ChildError::Start`]: it did not start; nothing is kept of it. One that was terminated
-    ///   meanwhile has failed with [`ExitReason::Shutdown`]. A significant one is refused
-    ///   ([`StartError::SignificantInVain`](crate::StartError)).
+    ///   meanwhile has failed with [`Shutdown`](crate::ExitReason::Shutdown). A significant one is
+    ///   refused ([`StartError::SignificantInVain`](crate::StartError)).
     pub fn start_child(&self, child: A) -> ChildRequest<Option<P>> {
         self.ask(StartChild(child))
     }

@@ -252,7 +252,7 @@ macro_rules! unordered {
             mut visit: impl FnMut(&K, &Self::Content<V>),
         ) -> Result<(), TableError> {
             let _end = store.scan(pass, None, |entry| {
-                visit(&entry.key, &entry.content);
+                visit(entry.key, entry.content);
                 ControlFlow::Continue(())
             })?;
             Ok(())
@@ -287,7 +287,7 @@ where
     ) -> Result<(), TableError> {
         let all = (Bound::Unbounded, Bound::Unbounded);
         let _end = store.range_back::<_, K>(pass, all, |entry| {
-            visit(&entry.key, &entry.content);
+            visit(entry.key, entry.content);
             ControlFlow::Continue(())
         })?;
         Ok(())

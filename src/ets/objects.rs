@@ -123,9 +123,12 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
                     batch.insert(i);
                     continue;
                 };
-                if Kind::may_join(&old.content, &new.content) {
-                    batch.merge(i, Kind::Content::<V>::push);
-                }
+                // One that is there already says anew how long it stays.
+                let joins = Kind::may_join(old.content, &new.content);
+                batch.merge(i, |old, new| match joins {
+                    true => old.push(new),
+                    false => Some(new),
+                });
             }
             true
         })?;
@@ -278,7 +281,7 @@ fn put<K: 'static, V: 'static, Kind: Keeps<K, V>>(
 ) -> Option<Entry<K, Kind::Content<V>>> {
     if Kind::JOINS {
         if let (Some(old), Some(content)) = (place.spot.entry(), new.as_ref()) {
-            if Kind::may_join(&old.content, content) {
+            if Kind::may_join(old.content, content) {
                 place.spot.alter(|old| {
                     if let Some(content) = new.take() {
                         *new = old.push(content);
@@ -305,7 +308,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
         Kind: Finds<K, V, Q>,
     {
         self.store.read(&self.common.read(), key, |entry| {
-            look(entry.map(|entry| &entry.content))
+            look(entry.map(|entry| entry.content))
         })
     }
 }
@@ -343,7 +346,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Picked<K, V, Kind> {
         let values = entry.content.values();
         let total = values.len();
         for (at, value) in values.iter().enumerate() {
-            if wanted(&entry.key, value) {
+            if wanted(entry.key, value) {
                 self.places.push(at);
             }
         }

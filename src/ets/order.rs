@@ -121,7 +121,7 @@ where
         let mut end = ControlFlow::Continue(());
         let bounds = (bounds.start_bound(), bounds.end_bound());
         let _flow = inner.store.range(&inner.common.read(), bounds, |entry| {
-            end = visit(&entry.key, &entry.content.0);
+            end = visit(entry.key, &entry.content.0);
             match end {
                 ControlFlow::Continue(()) => ControlFlow::Continue(()),
                 ControlFlow::Break(_) => ControlFlow::Break(()),
@@ -147,7 +147,7 @@ where
         let _flow = inner
             .store
             .range_back(&inner.common.read(), bounds, |entry| {
-                end = visit(&entry.key, &entry.content.0);
+                end = visit(entry.key, &entry.content.0);
                 match end {
                     ControlFlow::Continue(()) => ControlFlow::Continue(()),
                     ControlFlow::Break(_) => ControlFlow::Break(()),

@@ -13,7 +13,7 @@ use super::engine::Holds;
 use super::error::TableError;
 use super::kind::{Keeps, Replaces, TableKind};
 use super::objects::Picked;
-use super::store::{Entry, Spot, Store};
+use super::store::{Item, Spot, Store};
 use super::table::{Inner, Table};
 
 /// How many objects are taken out, or replaced, before they are dropped.
@@ -138,7 +138,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
                         return ControlFlow::Continue(());
                     };
                     for (place, value) in entry.content.values().iter().enumerate() {
-                        new.extend(replace(&entry.key, value).map(|value| (place, value)));
+                        new.extend(replace(entry.key, value).map(|value| (place, value)));
                     }
                     count += new.len();
                     spot.alter(|content| {
@@ -195,7 +195,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
         let mut end = ControlFlow::Continue(());
         let _at = inner.store.scan(&inner.common.read(), None, |entry| {
             for value in entry.content.values() {
-                end = visit(&entry.key, value);
+                end = visit(entry.key, value);
                 if end.is_break() {
                     return ControlFlow::Break(());
                 }
@@ -224,11 +224,11 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
 }
 
 fn each_of<K: 'static, V: 'static, Kind: Keeps<K, V>>(
-    entry: &Entry<K, Kind::Content<V>>,
+    entry: Item<'_, K, Kind::Content<V>>,
     mut visit: impl FnMut(&K, &V),
 ) {
     for value in entry.content.values() {
-        visit(&entry.key, value);
+        visit(entry.key, value);
     }
 }
 

@@ -1,6 +1,5 @@
 //! How others reach an event manager.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::handler::{Handler, HandlerId, Swap};
@@ -10,14 +9,15 @@ use super::process::{
 use super::{EventHandler, HandleEventCall};
 use crate::error::{CallError, SendError};
 use crate::exit::ExitReason;
-use crate::gen_server::{self, Named, ServerOptions, ServerRef, Stop};
+use crate::gen_server::{self, Named, ServerOptions, ServerRef};
+use crate::handles::{handles, named};
 use crate::process::call::{Call, DEFAULT_TIMEOUT, waits};
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::registry::Name;
 use crate::starts::starts;
-use crate::supervisor::{ChildPid, ChildSpec};
+use crate::supervisor::ChildSpec;
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -81,73 +81,20 @@ pub struct NamedGenEvent<E> {
     server: Named<Manager<E>>,
 }
 
-impl<E> Clone for GenEvent<E> {
-    fn clone(&self) -> Self {
-        GenEvent::new(self.server.clone())
-    }
-}
-
-impl<E> PartialEq for GenEvent<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.server == other.server
-    }
-}
-
-impl<E> Eq for GenEvent<E> {}
-
-impl<E> fmt::Debug for GenEvent<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("GenEvent").field(&self.pid()).finish()
-    }
-}
-
-impl<E> Clone for NamedGenEvent<E> {
-    fn clone(&self) -> Self {
-        NamedGenEvent {
-            server: self.server.clone(),
-        }
-    }
-}
-
-impl<E: Send + Sync + 'static> fmt::Debug for NamedGenEvent<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("NamedGenEvent").field(&self.name()).finish()
-    }
-}
-
-impl<E: 'static> ChildPid for GenEvent<E> {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
-}
-
 impl<E> GenEvent<E> {
     pub(super) fn new(server: ServerRef<Manager<E>>) -> Self {
         GenEvent { server }
     }
+}
 
-    /// The manager's pid.
-    pub fn pid(&self) -> Pid {
-        self.server.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.server.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.server.exit_reason()
-    }
-
+handles! {
     /// Asks the manager to stop, behind the messages that are queued: its handlers are terminated with
     /// [`HandlerStop::Stop`](super::HandlerStop::Stop), then it exits with `reason`. OTP:
     /// `gen_event:stop/3`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.server.stop(reason)
-    }
+    GenEvent<E: ('static)> { server }, "manager"
 }
+
+named!(NamedGenEvent<E: (Send + Sync + 'static)>, GenEvent, "manager");
 
 impl<E: Send + Sync + 'static> GenEvent<E> {
     /// Starts a manager without handlers. From outside any process it is a child of the system's root.
@@ -204,18 +151,6 @@ impl Handle {
         NamedGenEvent {
             server: self.server(name),
         }
-    }
-}
-
-impl<E: Send + Sync + 'static> NamedGenEvent<E> {
-    /// The name.
-    pub fn name(&self) -> &Name {
-        self.server.name()
-    }
-
-    /// The live manager that has the name now; `None`: nobody has it, or it is not such a manager.
-    pub fn resolve(&self) -> Option<GenEvent<E>> {
-        self.server.resolve().map(GenEvent::new)
     }
 }
 

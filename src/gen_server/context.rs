@@ -17,8 +17,8 @@ use crate::sched::clock;
 use crate::sched::stats::Count;
 use crate::sched::timers::{self, Due, Envelope, Target, TimerRef};
 
-/// A server's handle on itself, given to each of its callbacks. What every process can do, link,
-/// monitor, timers, sleep, is in [`ProcessContext`], to which it dereferences.
+/// A server's handle on itself, given to each of its callbacks. What every process can do, start
+/// servers, link, monitor, timers, sleep, is in [`ProcessContext`], to which it dereferences.
 ///
 /// # Panics
 /// As for [`ProcessContext`]: used outside the server's own turn.
@@ -120,49 +120,6 @@ impl<S: GenServer> Context<S> {
         self.process.extra().timeout.want(Some(after));
     }
 
-    /// Starts a server that is not linked to this one. OTP: `gen_server:start/3`.
-    pub fn start<C: GenServer>(&self, args: C::Args) -> Start<C> {
-        self.start_with(args, ServerOptions::new())
-    }
-
-    /// As [`start`](Self::start), with a name or other options.
-    pub fn start_with<C: GenServer>(&self, args: C::Args, options: ServerOptions) -> Start<C> {
-        start(self.process.core(), args, &options, Ties::default())
-    }
-
-    /// Starts a server that is linked to this one from the start; this one is its parent. If `init`
-    /// fails, the error comes back *and* the exit signal does (in OTP not if it was killed). OTP:
-    /// `gen_server:start_link/3`.
-    pub fn start_link<C: GenServer>(&self, args: C::Args) -> Start<C> {
-        self.start_link_with(args, ServerOptions::new())
-    }
-
-    /// As [`start_link`](Self::start_link), with a name or other options.
-    pub fn start_link_with<C: GenServer>(&self, args: C::Args, options: ServerOptions) -> Start<C> {
-        start(
-            self.process.core(),
-            args,
-            &options,
-            Ties {
-                link: true,
-                ..Ties::default()
-            },
-        )
-    }
-
-    /// Starts a server that is monitored by this one from the start. OTP: `gen_server:start_monitor/3`.
-    pub fn start_monitor<C: GenServer>(&self, args: C::Args) -> StartMonitor<C> {
-        StartMonitor::new(start(
-            self.process.core(),
-            args,
-            &ServerOptions::new(),
-            Ties {
-                monitor: true,
-                ..Ties::default()
-            },
-        ))
-    }
-
     /// Has `handle_continue` called with `what` when `after` has passed, in the order of the mailbox.
     /// The timer is to be cancelled before the server ends.
     pub(crate) fn continue_after<C: Send + 'static>(&self, after: Duration, what: C) -> TimerRef
@@ -218,5 +175,54 @@ impl<S: GenServer> Context<S> {
         if let Some(worker) = crate::sched::worker::here() {
             worker.recount_as_undelivered();
         }
+    }
+}
+
+/// Any process can start servers.
+impl ProcessContext {
+    /// Starts a server that is not linked to this process. OTP: `gen_server:start/3`.
+    pub fn start<S: GenServer>(&self, args: S::Args) -> Start<S> {
+        self.start_with(args, ServerOptions::new())
+    }
+
+    /// As [`start`](Self::start), with a name or other options.
+    pub fn start_with<S: GenServer>(&self, args: S::Args, options: ServerOptions) -> Start<S> {
+        start(self.core(), args, &options, Ties::default())
+    }
+
+    /// Starts a server that is linked to this process from the start, which is its parent. If `init`
+    /// fails, the error comes back *and* the exit signal does (in OTP not if it was killed). OTP:
+    /// `gen_server:start_link/3`.
+    pub fn start_link<S: GenServer>(&self, args: S::Args) -> Start<S> {
+        self.start_link_with(args, ServerOptions::new())
+    }
+
+    /// As [`start_link`](Self::start_link), with a name or other options.
+    pub fn start_link_with<S: GenServer>(&self, args: S::Args, options: ServerOptions) -> Start<S> {
+        let ties = Ties {
+            link: true,
+            ..Ties::default()
+        };
+        start(self.core(), args, &options, ties)
+    }
+
+    /// Starts a server that is monitored by this process from the start. OTP:
+    /// `gen_server:start_monitor/3`.
+    pub fn start_monitor<S: GenServer>(&self, args: S::Args) -> StartMonitor<S> {
+        self.start_monitor_with(args, ServerOptions::new())
+    }
+
+    /// As [`start_monitor`](Self::start_monitor), with a name or other options. OTP:
+    /// `gen_server:start_monitor/4`.
+    pub fn start_monitor_with<S: GenServer>(
+        &self,
+        args: S::Args,
+        options: ServerOptions,
+    ) -> StartMonitor<S> {
+        let ties = Ties {
+            monitor: true,
+            ..Ties::default()
+        };
+        StartMonitor::new(start(self.core(), args, &options, ties))
     }
 }

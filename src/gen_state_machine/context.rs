@@ -4,11 +4,11 @@ use std::ops::Deref;
 
 use super::machine::Machine;
 use super::{EventType, GenStateMachine, MachineRef};
-use crate::gen_server::{Context, GenServer, ServerOptions, Start, StartMonitor};
+use crate::gen_server::Context;
 use crate::process::context::ProcessContext;
 
-/// A machine's handle on itself, given to each of its callbacks. What every process can do, link,
-/// monitor, timers, sleep, is in [`ProcessContext`], to which it dereferences.
+/// A machine's handle on itself, given to each of its callbacks. What every process can do, start
+/// servers, link, monitor, timers, sleep, is in [`ProcessContext`], to which it dereferences.
 ///
 /// # Panics
 /// As for [`ProcessContext`]: used outside the machine's own turn.
@@ -46,30 +46,5 @@ impl<M: GenStateMachine> MachineContext<M> {
     /// How the event came that is being handled; `None` in `init`, `enter` and `terminate`.
     pub fn event_type(&self) -> Option<&EventType<M::Timeout>> {
         self.event_type.as_ref()
-    }
-
-    /// As [`Context::start`].
-    pub fn start<C: GenServer>(&self, args: C::Args) -> Start<C> {
-        self.server.start(args)
-    }
-
-    /// As [`Context::start_with`].
-    pub fn start_with<C: GenServer>(&self, args: C::Args, options: ServerOptions) -> Start<C> {
-        self.server.start_with(args, options)
-    }
-
-    /// As [`Context::start_link`].
-    pub fn start_link<C: GenServer>(&self, args: C::Args) -> Start<C> {
-        self.server.start_link(args)
-    }
-
-    /// As [`Context::start_link_with`].
-    pub fn start_link_with<C: GenServer>(&self, args: C::Args, options: ServerOptions) -> Start<C> {
-        self.server.start_link_with(args, options)
-    }
-
-    /// As [`Context::start_monitor`].
-    pub fn start_monitor<C: GenServer>(&self, args: C::Args) -> StartMonitor<C> {
-        self.server.start_monitor(args)
     }
 }

@@ -33,6 +33,18 @@ pub(crate) struct Change<S, E, N> {
     pub(crate) timeouts: Settings<E, N>,
 }
 
+impl<S, E, N> Change<S, E, N> {
+    /// Nothing but a new state, or not even that.
+    pub(crate) fn new(state: Option<S>, postponed: Option<Typed<E, N>>) -> Self {
+        Change {
+            state,
+            postponed,
+            inserted: Vec::new(),
+            timeouts: Vec::new(),
+        }
+    }
+}
+
 /// `T` is what the owner knows a timer by.
 #[derive(Debug)]
 pub(crate) struct Engine<S, E, N, T> {
@@ -94,19 +106,35 @@ impl<S: PartialEq, E, N: Clone + Ord, T: Copy> Engine<S, E, N, T> {
         self.queue.is_empty() && !self.timeouts.has_zero()
     }
 
+    /// Whether a transition without anything in it changes nothing.
+    pub(crate) fn keeps_as_it_is(&self) -> bool {
+        !self.timeouts.has_event()
+    }
+
     /// The transition that an event comes to. What the owner is to do, in this order.
     #[must_use = "these timers must be started and stopped"]
+    #[inline]
     pub(crate) fn commit(&mut self, change: Change<S, E, N>) -> Vec<Command<N, T>> {
+        // Most events come to little: what is not there costs a look.
         let mut commands = Vec::new();
-        self.postponed.extend(change.postponed);
+        if let Some(postponed) = change.postponed {
+            self.postponed.push(postponed);
+        }
         if let Some(state) = change.state {
             self.state = state;
-            self.put_first(|engine| std::mem::take(&mut engine.postponed));
-            self.timeouts.cancel(&TimeoutId::State, &mut commands);
+            if !self.postponed.is_empty() {
+                let postponed = std::mem::take(&mut self.postponed);
+                self.put_first(postponed);
+            }
+            self.timeouts.cancel_state(&mut commands);
         }
-        self.timeouts.cancel(&TimeoutId::Event, &mut commands);
-        self.timeouts.set(change.timeouts, &mut commands);
-        self.put_first(|_| change.inserted);
+        self.timeouts.cancel_event(&mut commands);
+        if !change.timeouts.is_empty() {
+            self.timeouts.set(change.timeouts, &mut commands);
+        }
+        if !change.inserted.is_empty() {
+            self.put_first(change.inserted);
+        }
         commands
     }
 
@@ -123,8 +151,8 @@ impl<S: PartialEq, E, N: Clone + Ord, T: Copy> Engine<S, E, N, T> {
         self.timeouts.timers()
     }
 
-    fn put_first(&mut self, events: impl FnOnce(&mut Self) -> Vec<Typed<E, N>>) {
-        for event in events(self).into_iter().rev() {
+    fn put_first(&mut self, events: Vec<Typed<E, N>>) {
+        for event in events.into_iter().rev() {
             self.queue.push_front(event);
         }
     }

@@ -4,13 +4,17 @@
 //! # Invariants
 //! 1. Each handler of the server leaves the engine with nothing to do, or the server stopping.
 //! 2. A timer is armed exactly while the engine knows it.
+//! 3. `entering` is there exactly while `enter` runs, and how it ends is not decided.
+//!
+//! What an event comes to is kept here, not in the future that handles it: that has the callback's own
+//! future in it and little else, so that it fits into the event's envelope.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use super::context::MachineContext;
-use super::engine::{Change, Engine};
-use super::next::{Actions, EnterTo, Inserted, Next, To};
+use super::engine::{Change, Engine, Typed};
+use super::next::{Actions, ChangeOf, Enter, EnterTo, Next, To};
 use super::timeouts::{Command, TimeoutId, When};
 use super::{EventType, GenStateMachine};
 use crate::exit::ExitReason;
@@ -53,6 +57,8 @@ use crate::sched::timers::TimerRef;
 pub struct Machine<M: GenStateMachine> {
     data: M,
     engine: Engine<M::State, M::Event, M::Timeout, TimerRef>,
+    /// What the event comes to, up to what `enter` adds.
+    entering: Option<ChangeOf<M>>,
     cx: MachineContext<M>,
 }
 
@@ -81,7 +87,7 @@ impl<M: GenStateMachine> Machine<M> {
 }
 
 /// Begins: what `init` wanted besides data and state.
-pub(crate) struct Begin<M: GenStateMachine>(Inserted<M>, Actions<M>);
+pub(crate) struct Begin<M: GenStateMachine>(Actions<M>);
 
 /// The timer of that number has fired.
 pub(crate) struct Fired<N> {
@@ -105,30 +111,40 @@ async fn charge() {
     .await;
 }
 
-fn send(replies: Vec<Box<dyn FnOnce() + Send>>) {
-    for reply in replies {
-        reply();
-    }
+/// Where a machine is when it was told what an event comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// There: on to the next event.
+    Settled,
+    /// `enter` is to be called.
+    Enter,
+    /// It goes no further.
+    Stopped,
 }
-
-/// The machine goes no further.
-struct Stopped;
 
 impl<M: GenStateMachine> Machine<M> {
     /// An event came: handles it, and all that follows from it without another message.
-    pub(super) async fn receive(&mut self, event_type: EventType<M::Timeout>, event: M::Event) {
+    pub(super) fn receive(
+        &mut self,
+        event_type: EventType<M::Timeout>,
+        event: M::Event,
+    ) -> impl Future<Output = ()> + Send {
         self.engine.receive((event_type, event));
-        self.run().await;
+        self.run()
     }
 
     async fn run(&mut self) {
-        while let Some((event_type, event)) = self.engine.next() {
-            self.cx.event_type = Some(event_type);
-            let handling = self
-                .data
-                .handle_event(self.engine.state(), event, &mut self.cx);
-            let next = handling.await;
-            if self.follow(next).await.is_err() || self.engine.is_idle() {
+        // Not `while let`: what is looked at there lives as long as the body.
+        loop {
+            let Some(event) = self.engine.next() else {
+                return;
+            };
+            let next = self.handle(event).await;
+            let mut then = self.follow(next);
+            if then == Then::Enter {
+                then = self.enter().await;
+            }
+            if then == Then::Stopped || self.engine.is_idle() {
                 return;
             }
             charge().await;
@@ -139,66 +155,88 @@ impl<M: GenStateMachine> Machine<M> {
         }
     }
 
-    async fn follow(&mut self, next: Next<M>) -> Result<(), Stopped> {
+    fn handle(
+        &mut self,
+        (event_type, event): Typed<M::Event, M::Timeout>,
+    ) -> impl Future<Output = Next<M>> + Send {
+        self.cx.event_type = Some(event_type);
+        let state = self.engine.state();
+        self.data.handle_event(state, event, &mut self.cx)
+    }
+
+    /// Goes where `next` says, or up to `enter`.
+    fn follow(&mut self, next: Next<M>) -> Then {
         let Next {
             to,
             postponed,
-            inserted,
             actions,
         } = next;
         // An event has its type, or it would not have been handled.
         let event_type = self.cx.event_type.take();
-        let postponed = event_type.zip(postponed);
-        send(actions.replies);
-        let (state, enter) = match to {
-            To::Keep => (None, false),
-            To::Repeat => (None, true),
+        let stays = matches!(to, To::Keep) && postponed.is_none() && actions.is_empty();
+        if stays && self.engine.keeps_as_it_is() {
+            return Then::Settled; // what most events come to
+        }
+        let mut change = Change::new(None, event_type.zip(postponed));
+        actions.begin(&mut change);
+        match to {
+            To::Keep => self.settle(change),
+            To::State(state) if !self.engine.is_change(&state) => self.settle(change),
             To::State(state) => {
-                let changes = self.engine.is_change(&state);
-                (changes.then_some(state), changes)
+                change.state = Some(state);
+                self.entering = Some(change);
+                Then::Enter
             }
-            To::Stop(reason) => {
-                self.engine.end(None, postponed);
-                self.cx.server.stop(reason);
-                return Err(Stopped);
+            To::Repeat => {
+                self.entering = Some(change);
+                Then::Enter
             }
-        };
-        let change = Change {
-            state,
-            postponed,
-            inserted,
-            timeouts: actions.timeouts,
-        };
-        self.go(change, enter).await
+            To::Stop(reason) => self.end(change, reason),
+        }
     }
 
-    /// Goes where `change` says, through `enter` if wanted.
-    async fn go(
-        &mut self,
-        mut change: Change<M::State, M::Event, M::Timeout>,
-        enter: bool,
-    ) -> Result<(), Stopped> {
-        let mut again = enter;
-        while again {
+    /// Goes through `enter` to where [`follow`](Self::follow) was going.
+    async fn enter(&mut self) -> Then {
+        loop {
             let old = self.engine.state();
-            let state = change.state.as_ref().unwrap_or(old);
-            let entered = self.data.enter(old, state, &mut self.cx).await;
-            send(entered.actions.replies);
-            change.timeouts.extend(entered.actions.timeouts);
-            match entered.to {
-                EnterTo::Keep => again = false,
-                EnterTo::Repeat => charge().await,
-                EnterTo::Stop(reason) => {
-                    self.engine.end(change.state, change.postponed);
-                    self.cx.server.stop(reason);
-                    return Err(Stopped);
-                }
+            let change = self.entering.as_ref();
+            let state = change.and_then(|change| change.state.as_ref());
+            let entered = self.data.enter(old, state.unwrap_or(old), &mut self.cx);
+            let entered = entered.await;
+            let then = self.entered(entered);
+            if then != Then::Enter {
+                return then;
             }
+            charge().await;
         }
+    }
+
+    fn entered(&mut self, entered: Enter<M>) -> Then {
+        let Some(mut change) = self.entering.take() else {
+            return Then::Settled; // invariant 3: it is there
+        };
+        entered.actions.begin(&mut change);
+        match entered.to {
+            EnterTo::Keep => self.settle(change),
+            EnterTo::Repeat => {
+                self.entering = Some(change);
+                Then::Enter
+            }
+            EnterTo::Stop(reason) => self.end(change, reason),
+        }
+    }
+
+    fn settle(&mut self, change: ChangeOf<M>) -> Then {
         for command in self.engine.commit(change) {
             self.carry_out(command);
         }
-        Ok(())
+        Then::Settled
+    }
+
+    fn end(&mut self, change: ChangeOf<M>, reason: ExitReason) -> Then {
+        self.engine.end(change.state, change.postponed);
+        self.cx.server.stop(reason);
+        Then::Stopped
     }
 
     fn carry_out(&mut self, command: Command<M::Timeout, TimerRef>) {
@@ -239,10 +277,11 @@ impl<M: GenStateMachine> GenServer for Machine<M> {
     async fn init(args: M::Args, cx: &mut Context<Self>) -> Result<Self, InitStop> {
         let mut own = MachineContext::new();
         let initial = M::init(args, &mut own).await?;
-        cx.continue_with(Begin(initial.inserted, initial.actions));
+        cx.continue_with(Begin(initial.actions));
         Ok(Machine {
             data: initial.data,
             engine: Engine::new(initial.state),
+            entering: None,
             cx: own,
         })
     }
@@ -279,15 +318,10 @@ impl<M: GenStateMachine> GenServer for Machine<M> {
 
 impl<M: GenStateMachine> HandleContinue<Begin<M>> for Machine<M> {
     async fn handle_continue(&mut self, begin: Begin<M>, _: &mut Context<Self>) {
-        let Begin(inserted, actions) = begin;
-        send(actions.replies);
-        let change = Change {
-            state: None,
-            postponed: None,
-            inserted,
-            timeouts: actions.timeouts,
-        };
-        if self.go(change, true).await.is_ok() {
+        let mut change = Change::new(None, None);
+        begin.0.begin(&mut change);
+        self.entering = Some(change);
+        if self.enter().await != Then::Stopped {
             self.run().await;
         }
     }
@@ -301,14 +335,66 @@ impl<M: GenStateMachine> HandleContinue<Fired<M::Timeout>> for Machine<M> {
     }
 }
 
+// Not `async fn`: their futures would have the event in them twice.
+
 impl<M: GenStateMachine> HandleCast<M::Event> for Machine<M> {
-    async fn handle_cast(&mut self, event: M::Event, _: &mut Context<Self>) {
-        self.receive(EventType::Cast, event).await;
+    fn handle_cast(
+        &mut self,
+        event: M::Event,
+        _: &mut Context<Self>,
+    ) -> impl Future<Output = ()> + Send {
+        self.receive(EventType::Cast, event)
     }
 }
 
 impl<M: GenStateMachine> HandleInfo<M::Event> for Machine<M> {
-    async fn handle_info(&mut self, event: M::Event, _: &mut Context<Self>) {
-        self.receive(EventType::Info, event).await;
+    fn handle_info(
+        &mut self,
+        event: M::Event,
+        _: &mut Context<Self>,
+    ) -> impl Future<Output = ()> + Send {
+        self.receive(EventType::Info, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gen_state_machine::Initial;
+    use crate::process::envelope::IN_PLACE;
+
+    struct Small;
+
+    impl GenStateMachine for Small {
+        type Args = ();
+        type State = u8;
+        type Event = [u64; 4];
+        type Timeout = ();
+
+        async fn init(_: (), _: &mut MachineContext<Self>) -> Result<Initial<Self>, InitStop> {
+            Err(InitStop::Ignore)
+        }
+
+        async fn handle_event(
+            &mut self,
+            state: &u8,
+            event: [u64; 4],
+            cx: &mut MachineContext<Self>,
+        ) -> Next<Self> {
+            cx.yield_now().await;
+            Next::state(state + 1).next_event(event)
+        }
+    }
+
+    #[test]
+    fn what_handles_a_small_event_fits_into_its_envelope() {
+        let mut machine = Machine {
+            data: Small,
+            engine: Engine::new(0),
+            entering: None,
+            cx: MachineContext::new(),
+        };
+        let handling = machine.receive(EventType::Cast, [0; 4]);
+        assert!(size_of_val(&handling) <= IN_PLACE);
     }
 }

@@ -3,32 +3,69 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::engine::Typed;
-use super::timeouts::{Setting, Settings, TimeoutId, When};
+use super::engine::{Change, Typed};
+use super::timeouts::{Setting, TimeoutId, When};
 use super::{EventType, GenStateMachine};
 use crate::exit::ExitReason;
 use crate::gen_server::ReplyTo;
 
-/// A reply that is sent when the callback is done.
-type Reply = Box<dyn FnOnce() + Send>;
+/// What a machine of that type makes of an event.
+pub(crate) type ChangeOf<M> = Change<
+    <M as GenStateMachine>::State,
+    <M as GenStateMachine>::Event,
+    <M as GenStateMachine>::Timeout,
+>;
 
-/// What `Next`, `Enter` and `Initial` have in common.
-pub(crate) struct Actions<M: GenStateMachine> {
-    pub(crate) replies: Vec<Reply>,
-    pub(crate) timeouts: Settings<M::Event, M::Timeout>,
+/// Something to be done on the way.
+enum Action<M: GenStateMachine> {
+    Reply(Box<dyn FnOnce() + Send>),
+    Insert(Typed<M::Event, M::Timeout>),
+    Set(TimeoutId<M::Timeout>, Setting<M::Event>),
 }
+
+/// What is to be done on the way, in the order in which it was given. Most events come to nothing, so this
+/// is one list, which costs nothing as long as it is empty.
+pub(crate) struct Actions<M: GenStateMachine>(Vec<Action<M>>);
 
 impl<M: GenStateMachine> Actions<M> {
     fn new() -> Self {
-        Actions {
-            replies: Vec::new(),
-            timeouts: Vec::new(),
+        Actions(Vec::new())
+    }
+
+    fn add(&mut self, action: Action<M>) {
+        if self.0.capacity() == 0 {
+            self.0.reserve_exact(1);
+        }
+        self.0.push(action);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn inserts(&self) -> usize {
+        let inserts = |action: &&Action<M>| matches!(action, Action::Insert(_));
+        self.0.iter().filter(inserts).count()
+    }
+
+    /// Sends the replies; the rest becomes part of the change.
+    #[inline]
+    pub(crate) fn begin(self, change: &mut ChangeOf<M>) {
+        if !self.0.is_empty() {
+            self.begin_some(change);
+        }
+    }
+
+    fn begin_some(self, change: &mut ChangeOf<M>) {
+        for action in self.0 {
+            match action {
+                Action::Reply(reply) => reply(),
+                Action::Insert(event) => change.inserted.push(event),
+                Action::Set(id, setting) => change.timeouts.push((id, setting)),
+            }
         }
     }
 }
-
-pub(crate) type Inserted<M> =
-    Vec<Typed<<M as GenStateMachine>::Event, <M as GenStateMachine>::Timeout>>;
 
 /// Where a machine goes.
 pub(crate) enum To<S> {
@@ -74,7 +111,6 @@ impl<S> To<S> {
 pub struct Next<M: GenStateMachine> {
     pub(crate) to: To<M::State>,
     pub(crate) postponed: Option<M::Event>,
-    pub(crate) inserted: Inserted<M>,
     pub(crate) actions: Actions<M>,
 }
 
@@ -83,7 +119,7 @@ impl<M: GenStateMachine> fmt::Debug for Next<M> {
         f.debug_struct("Next")
             .field("to", &self.to.name())
             .field("postpones", &self.postponed.is_some())
-            .field("inserts", &self.inserted.len())
+            .field("inserts", &self.actions.inserts())
             .finish_non_exhaustive()
     }
 }
@@ -93,7 +129,6 @@ impl<M: GenStateMachine> Next<M> {
         Next {
             to,
             postponed: None,
-            inserted: Vec::new(),
             actions: Actions::new(),
         }
     }
@@ -141,7 +176,7 @@ impl<M: GenStateMachine> Next<M> {
 
     /// As [`next_event`](Self::next_event), with a type of its own. OTP: `{next_event, Type, Content}`.
     pub fn next_event_as(mut self, event_type: EventType<M::Timeout>, event: M::Event) -> Self {
-        self.inserted.push((event_type, event));
+        self.actions.add(Action::Insert((event_type, event)));
         self
     }
 }
@@ -199,14 +234,13 @@ impl<M: GenStateMachine> Enter<M> {
 pub struct Initial<M: GenStateMachine> {
     pub(crate) data: M,
     pub(crate) state: M::State,
-    pub(crate) inserted: Inserted<M>,
     pub(crate) actions: Actions<M>,
 }
 
 impl<M: GenStateMachine> fmt::Debug for Initial<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Initial")
-            .field("inserts", &self.inserted.len())
+            .field("inserts", &self.actions.inserts())
             .finish_non_exhaustive()
     }
 }
@@ -217,7 +251,6 @@ impl<M: GenStateMachine> Initial<M> {
         Initial {
             data,
             state,
-            inserted: Vec::new(),
             actions: Actions::new(),
         }
     }
@@ -229,7 +262,7 @@ impl<M: GenStateMachine> Initial<M> {
 
     /// As [`next_event`](Self::next_event), with a type of its own.
     pub fn next_event_as(mut self, event_type: EventType<M::Timeout>, event: M::Event) -> Self {
-        self.inserted.push((event_type, event));
+        self.actions.add(Action::Insert((event_type, event)));
         self
     }
 }
@@ -241,7 +274,8 @@ macro_rules! actions {
             /// Answers a call when the callback is done, ahead of all that follows. OTP: `{reply,
             /// From, Reply}`. ([`ReplyTo::reply`] answers at once.)
             pub fn reply<R: Send + 'static>(mut self, to: ReplyTo<R>, reply: R) -> Self {
-                self.actions.replies.push(Box::new(move || to.reply(reply)));
+                let reply = Box::new(move || to.reply(reply));
+                self.actions.add(Action::Reply(reply));
                 self
             }
 
@@ -316,7 +350,7 @@ macro_rules! actions {
             }
 
             fn set(mut self, id: TimeoutId<M::Timeout>, setting: Setting<M::Event>) -> Self {
-                self.actions.timeouts.push((id, setting));
+                self.actions.add(Action::Set(id, setting));
                 self
             }
         }

@@ -1,5 +1,6 @@
 //! Calls to a machine: events with the right to answer in them.
 
+use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -28,14 +29,14 @@ where
 {
     type Reply = R;
 
-    async fn handle_request(
+    fn handle_request(
         &mut self,
         asking: Asking<M, R, F>,
         reply: ReplyTo<R>,
         _: &mut Context<Self>,
-    ) {
+    ) -> impl Future<Output = ()> + Send {
         let event = (asking.make)(reply);
-        self.receive(EventType::Call, event).await;
+        self.receive(EventType::Call, event)
     }
 }
 

@@ -170,6 +170,22 @@ impl<E, N: Clone + Ord, T: Copy> Timeouts<E, N, T> {
         }
     }
 
+    /// Takes the event timeout back, if it runs.
+    #[inline]
+    pub(crate) fn cancel_event(&mut self, commands: &mut Vec<Command<N, T>>) {
+        if self.has_event() {
+            self.cancel(&TimeoutId::Event, commands);
+        }
+    }
+
+    /// Takes the state timeout back, if it runs.
+    #[inline]
+    pub(crate) fn cancel_state(&mut self, commands: &mut Vec<Command<N, T>>) {
+        if self.state.is_some() {
+            self.cancel(&TimeoutId::State, commands);
+        }
+    }
+
     /// Takes a timeout back, if it runs.
     pub(crate) fn cancel(&mut self, id: &TimeoutId<N>, commands: &mut Vec<Command<N, T>>) {
         if let Some(running) = self.take(id) {
@@ -193,6 +209,11 @@ impl<E, N: Clone + Ord, T: Copy> Timeouts<E, N, T> {
     pub(crate) fn fired(&mut self, id: &TimeoutId<N>, number: u64) -> Option<E> {
         self.find(id).filter(|running| running.number == number)?;
         self.take(id).map(|running| running.event)
+    }
+
+    /// Whether the event timeout runs.
+    pub(crate) fn has_event(&self) -> bool {
+        self.event.is_some()
     }
 
     pub(crate) fn has_zero(&self) -> bool {

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use super::table::Partitions;
 use crate::error::{CallError, StartError};
-use crate::exit::ExitReason;
-use crate::gen_server::Stop;
+use crate::handles::handles;
 use crate::process::call::{Call, waits};
 use crate::process::pid::Pid;
 use crate::registry::Name;
@@ -30,29 +29,9 @@ pub struct PartitionSupervisorRef<P> {
     partitions: Partitions<P>,
 }
 
-impl<P> Clone for PartitionSupervisorRef<P> {
-    fn clone(&self) -> Self {
-        PartitionSupervisorRef {
-            supervisor: self.supervisor.clone(),
-            partitions: self.partitions.clone(),
-        }
-    }
-}
-
-impl<P> PartialEq for PartitionSupervisorRef<P> {
-    fn eq(&self, other: &Self) -> bool {
-        self.supervisor == other.supervisor
-    }
-}
-
-impl<P> Eq for PartitionSupervisorRef<P> {}
-
-impl<P> fmt::Debug for PartitionSupervisorRef<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PartitionSupervisorRef")
-            .field(&self.pid())
-            .finish()
-    }
+handles! {
+    /// Asks the supervisor to stop: as [`SupervisorRef::stop`]. Elixir: `PartitionSupervisor.stop/3`.
+    PartitionSupervisorRef<P: (Send + Sync + 'static)> { supervisor, partitions }, "supervisor"
 }
 
 impl<P> Deref for PartitionSupervisorRef<P> {
@@ -62,33 +41,7 @@ impl<P> Deref for PartitionSupervisorRef<P> {
     }
 }
 
-impl<P: Send + Sync + 'static> ChildPid for PartitionSupervisorRef<P> {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
-}
-
 impl<P> PartitionSupervisorRef<P> {
-    /// The supervisor's pid.
-    pub fn pid(&self) -> Pid {
-        self.supervisor.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.supervisor.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.supervisor.exit_reason()
-    }
-
-    /// Asks the supervisor to stop: as [`SupervisorRef::stop`]. Elixir: `PartitionSupervisor.stop/3`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.supervisor.stop(reason)
-    }
-
     /// The partitions in order; the id of each is its number, from `"0"`. Elixir:
     /// `PartitionSupervisor.which_children/1`.
     pub fn which_children(&self) -> ChildRequest<Vec<ChildInfo>> {

@@ -10,7 +10,7 @@
 //! 4. The body is dropped by the dying turn; what is freed later is memory without a body.
 
 use std::alloc::Layout;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
@@ -19,6 +19,7 @@ use super::estate::Estate;
 use super::links::Links;
 use super::mailbox::{Mailbox, Stack};
 use super::node::{List, Node, Stage};
+use super::passed::{Passed, PassedOver};
 use super::pid::{MonitorRef, Pid};
 use super::refs::Refs;
 use super::signal::Watcher;
@@ -149,8 +150,8 @@ pub(crate) struct Extra {
     pub(crate) alarm: Alarm,
     /// A combinator's waker that waits for mail.
     pub(crate) receiver: Option<std::task::Waker>,
-    /// What a selective receive has taken out and passed over, oldest first: queued all the same.
-    pub(crate) passed_over: VecDeque<Passed>,
+    /// What a selective receive has taken out and passed over, once it has: queued all the same.
+    pub(crate) passed_over: Option<Arc<PassedOver>>,
     /// A large batch of arrivals, being turned around in slices.
     pub(crate) intake: Option<Intake>,
     /// The error for the call that closed a cycle, until its future picks it up.
@@ -168,16 +169,6 @@ pub(crate) struct Extra {
     pub(crate) sys: Option<Box<super::sys::SysState>>,
 }
 
-/// A message that was passed over, as far as others than its receiver have to know it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passed {
-    Message,
-    Down(MonitorRef),
-    Exit(Option<Pid>),
-    /// Taken back, and counted as handled: not to be received any more.
-    Flushed,
-}
-
 impl Extra {
     /// Whether there may be something to see to ahead of messages.
     #[inline(always)]
@@ -186,9 +177,10 @@ impl Extra {
     }
 
     /// Takes back the first of those passed over that is this one. `false`: there is none.
+    #[must_use = "`true`: the caller accounts for it"]
     pub(crate) fn flush_passed(&mut self, what: Passed) -> bool {
-        let found = self.passed_over.iter_mut().find(|passed| **passed == what);
-        found.map(|passed| *passed = Passed::Flushed).is_some()
+        let passed_over = self.passed_over.as_ref();
+        passed_over.is_some_and(|passed_over| passed_over.flush(what))
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::ask::{Pending, question};
 use super::call::{Call, note_other_wait, out_of_turn, waits};
-use super::cell::{Cell, Passed};
+use super::cell::Cell;
 use super::death;
 use super::deliver::{send_signal, send_to_nobody};
 use super::info::ProcessInfo;
+use super::line::Line;
 use super::node::{Kind, Node};
+use super::passed::Passed;
 use super::pid::{MonitorRef, Pid};
 use super::signal::{Cause, Content, Down, Notice, Signal, SystemNode, Watcher};
 use super::spawn::{SpawnOptions, Ties};
@@ -119,7 +121,25 @@ impl ProcessContext {
 
     /// The parent, the parent's parent, and so on. OTP: `$ancestors`.
     pub fn ancestors(&self) -> Vec<Pid> {
-        self.extra().initial.ancestors.iter().collect()
+        let me = self.pid();
+        self.extra().initial.ancestors.iter(me).collect()
+    }
+
+    /// In a [task](crate::task): the process that asked for it, then the callers of that one. In
+    /// others: nobody. Elixir: `$callers`.
+    ///
+    /// A task's parent is who starts it, its supervisor perhaps; its caller is on whose behalf it
+    /// works. For one that was asked for from outside any process there is none.
+    pub fn callers(&self) -> Vec<Pid> {
+        let me = self.pid();
+        self.extra().initial.callers.iter(me).collect()
+    }
+
+    /// The callers of a task that is asked for now: whoever runs, if it is this context's process, and
+    /// its own.
+    pub(crate) fn asks(&self) -> Line {
+        let asker = self.running().map(|cell| cell.pid());
+        asker.map_or_else(Line::default, |pid| self.extra().initial.of_task(pid))
     }
 
     /// Links this process and `pid`: when one exits, the other gets an exit signal. Linking twice, or

@@ -28,7 +28,7 @@ use crate::sched::recycle;
 use crate::sched::worker::here;
 
 /// Futures up to this size (or up to the message's own) are built in the envelope.
-const IN_PLACE: usize = 160;
+pub(crate) const IN_PLACE: usize = 160;
 
 const fn larger(a: usize, b: usize) -> usize {
     if a > b { a } else { b }

@@ -1,7 +1,7 @@
 //! What can be asked about a process. OTP: `erlang:process_info/1`.
 
-use super::cell::{Cell, Passed, Priority};
-use super::line::Line;
+use super::cell::{Cell, Priority};
+use super::line::{Line, Lineage};
 use super::pid::Pid;
 
 /// A process's state as seen by itself when the question reached it, ahead of its queued messages.
@@ -17,6 +17,9 @@ pub struct ProcessInfo {
     pub parent: Option<Pid>,
     /// The parent, the parent's parent, and so on. OTP: `$ancestors`.
     pub ancestors: Vec<Pid>,
+    /// Of a [task](crate::task): who asked for it, the callers of that process, and so on; of others
+    /// none. Elixir: `$callers`.
+    pub callers: Vec<Pid>,
     /// How many messages wait in its mailbox. Walked, not counted: takes time with their number.
     pub message_queue_len: usize,
     /// Linked processes, in order of their pids.
@@ -37,21 +40,23 @@ pub struct ProcessInfo {
 #[derive(Default)]
 pub(crate) struct Initial {
     /// Parent first, then the parent's parent, as `proc_lib` keeps them.
-    pub(crate) ancestors: Line,
-    /// The ancestors of its children, once there have been any.
-    line: Line,
+    pub(crate) ancestors: Lineage,
+    /// A task's: who asked for it first, then for that one, as `Task` keeps them.
+    pub(crate) callers: Lineage,
 }
 
 impl Initial {
     /// What a child of this process, whose pid is given, remembers.
     pub(crate) fn of_child(&mut self, pid: Pid) -> Self {
-        if self.line.is_empty() {
-            self.line = Line::of(pid, self.ancestors.clone());
-        }
         Initial {
-            ancestors: self.line.clone(),
-            line: Line::default(),
+            ancestors: Lineage::new(self.ancestors.hand_on(pid)),
+            callers: Lineage::default(),
         }
+    }
+
+    /// The callers of a task that this process, whose pid is given, asks for.
+    pub(crate) fn of_task(&mut self, pid: Pid) -> Line {
+        self.callers.hand_on(pid)
     }
 }
 
@@ -66,6 +71,7 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
         kind: (cell.vtable.type_name)(),
         parent: None,
         ancestors: Vec::new(),
+        callers: Vec::new(),
         message_queue_len: own.inbox.len()
             + cell.bounded.as_ref().map_or(0, |bounded| bounded.len()),
         links: Vec::new(),
@@ -77,9 +83,10 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     };
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
-        info.ancestors = extra.initial.ancestors.iter().collect();
-        let passed = extra.passed_over.iter();
-        info.message_queue_len += passed.filter(|it| **it != Passed::Flushed).count();
+        info.ancestors = extra.initial.ancestors.iter(info.pid).collect();
+        info.callers = extra.initial.callers.iter(info.pid).collect();
+        let passed_over = extra.passed_over.as_ref();
+        info.message_queue_len += passed_over.map_or(0, |passed_over| passed_over.len());
         info.message_queue_len += extra.sys.as_ref().map_or(0, |sys| sys.aside.len());
         info.links = extra.links.iter().collect();
         info.monitors = extra.monitoring.values().copied().collect();

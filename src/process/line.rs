@@ -1,5 +1,6 @@
 //! Where a process comes from: a list shared by all children of one parent, so that starting one costs
-//! the same however deep the tree, and a million siblings keep one list.
+//! the same however deep the tree, and a million siblings keep one list. So it is with those who asked
+//! for a task.
 
 use super::pid::Pid;
 use crate::sync::Arc;
@@ -19,14 +20,34 @@ impl Line {
         Line(Some(Arc::new(Generation { pid, before })))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = Pid> + '_ {
         let first = self.0.as_deref();
         std::iter::successors(first, |generation| generation.before.0.as_deref())
             .map(|generation| generation.pid)
+    }
+}
+
+/// What one process keeps: the line it comes from, and, once it has handed that on, itself before it.
+/// One word, as most processes have no use for either.
+#[derive(Default)]
+pub(crate) struct Lineage(Line);
+
+impl Lineage {
+    pub(crate) fn new(line: Line) -> Self {
+        Lineage(line)
+    }
+
+    /// The line of what comes from the process that keeps this, whose pid is given.
+    pub(crate) fn hand_on(&mut self, me: Pid) -> Line {
+        if self.0.iter().next() != Some(me) {
+            self.0 = Line::of(me, std::mem::take(&mut self.0));
+        }
+        self.0.clone()
+    }
+
+    /// The line the process comes from, whose pid is given. (It does not come from itself.)
+    pub(crate) fn iter(&self, me: Pid) -> impl Iterator<Item = Pid> + '_ {
+        self.0.iter().skip_while(move |pid| *pid == me)
     }
 }
 
@@ -50,13 +71,27 @@ mod tests {
 
     #[test]
     fn a_line_is_walked_from_the_youngest_and_shared() {
-        assert!(Line::default().is_empty());
+        assert_eq!(Line::default().iter().next(), None);
         let parent = Line::of(pid(2), Line::of(pid(1), Line::default()));
         let child = Line::of(pid(3), parent.clone());
         let other = Line::of(pid(4), parent);
         assert!(child.iter().eq([pid(3), pid(2), pid(1)]));
         drop(child);
         assert!(other.iter().eq([pid(4), pid(2), pid(1)]));
+    }
+
+    #[test]
+    fn a_lineage_is_the_same_before_and_after_it_was_handed_on() {
+        let mut first = Lineage::default();
+        assert_eq!(first.iter(pid(1)).next(), None);
+        let mut second = Lineage::new(first.hand_on(pid(1)));
+        assert_eq!(first.iter(pid(1)).next(), None);
+        assert!(second.iter(pid(2)).eq([pid(1)]));
+        for _ in 0..2 {
+            let third = Lineage::new(second.hand_on(pid(2)));
+            assert!(third.iter(pid(3)).eq([pid(2), pid(1)]));
+            assert!(second.iter(pid(2)).eq([pid(1)]));
+        }
     }
 
     #[test]

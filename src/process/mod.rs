@@ -33,6 +33,8 @@ pub(crate) mod line;
 pub(crate) mod links;
 pub(crate) mod mailbox;
 pub(crate) mod node;
+#[cfg(not(all(test, loom)))]
+pub(crate) mod passed;
 pub(crate) mod pid;
 pub(crate) mod refs;
 pub(crate) mod reply;

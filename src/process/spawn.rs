@@ -3,6 +3,7 @@
 use super::bounded::{Bounded, MailboxPolicy};
 use super::cell::{Cell, CellRef, CellVtable, Extra, Fixed, Priority};
 use super::death;
+use super::line::{Line, Lineage};
 use super::node::Node;
 use super::pid::MonitorRef;
 use super::signal::Watcher;
@@ -153,6 +154,12 @@ impl Unborn {
     pub(crate) fn trap_exit(&mut self) {
         // SAFETY: not queued yet, so the maker is alone with it.
         unsafe { self.cell.own() }.trap_exit = true;
+    }
+
+    /// It is a task, asked for by these.
+    pub(crate) fn asked_for_by(&mut self, callers: Line) {
+        // SAFETY: not queued yet, so the maker is alone with it.
+        unsafe { self.cell.own() }.extra().initial.callers = Lineage::new(callers);
     }
 
     /// Queues it for its first turn.

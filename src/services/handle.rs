@@ -9,8 +9,9 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    Call, CallError, ChildSpec, ExitReason, GenServer, HandleCast, HandleRequest, MailboxPolicy,
-    Name, Named, Pid, SendError, ServerOptions, ServerRef, Start, StartError, Stop,
+    Call, CallError, ChildKind, ChildSpec, ExitReason, GenServer, HandleCast, HandleRequest,
+    MailboxPolicy, Name, Named, Pid, SendError, ServerOptions, ServerRef, Start, StartError,
+    Starter, Stop,
 };
 
 /// How the process of a service is started: what its builder knows beside the service's own settings.
@@ -18,6 +19,8 @@ use crate::{
 pub(super) struct Common {
     pub(super) name: Option<Name>,
     pub(super) mailbox: Option<MailboxPolicy>,
+    /// It has children: it is given the time to stop them, and loses no message about them.
+    pub(super) supervises: bool,
 }
 
 impl Common {
@@ -38,7 +41,16 @@ impl Common {
         S: GenServer,
         S::Args: Clone + Sync,
     {
-        let mut spec = ChildSpec::server::<S>(id, args);
+        let mut spec = match self.supervises {
+            false => ChildSpec::server::<S>(id, args),
+            true => {
+                let start = move |starter: Starter| {
+                    let options = starter.options().mailbox(MailboxPolicy::Unbounded);
+                    starter.start_link_with::<S>(args.clone(), options)
+                };
+                ChildSpec::worker(id, start).of_kind(ChildKind::Supervisor)
+            }
+        };
         if let Some(name) = &self.name {
             spec = spec.name(name.clone());
         }
@@ -399,11 +411,11 @@ macro_rules! service {
                 $crate::services::Starting::new(start)
             }
 
-            /// Starts the service linked to a server, which is its parent. If it fails, the error
-            /// comes back *and* the exit signal does. OTP: `gen_server:start_link/3`.
-            pub fn start_link<P: $crate::GenServer>(
+            /// Starts the service linked to the calling process, which is its parent. If it fails, the
+            /// error comes back *and* the exit signal does. OTP: `gen_server:start_link/3`.
+            pub fn start_link(
                 &self,
-                cx: &$crate::Context<P>,
+                cx: &$crate::ProcessContext,
             ) -> $crate::services::Starting<$handle<$($params)*>> {
                 let start = cx.start_link_with(self.args(), self.common.options());
                 $crate::services::Starting::new(start)

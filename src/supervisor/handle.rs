@@ -12,7 +12,8 @@ use super::spec::{ChildKind, ChildSpec};
 use super::supervised::Supervised;
 use crate::error::{CallError, StartError};
 use crate::exit::ExitReason;
-use crate::gen_server::{GenServer, HandleRequest, ServerRef, Stop};
+use crate::gen_server::{GenServer, HandleRequest, ServerRef};
+use crate::handles::handles;
 use crate::process::call::{Call, waits};
 use crate::process::deliver::send_signal;
 use crate::process::pid::Pid;
@@ -27,39 +28,17 @@ use crate::system::Handle;
 /// [`OneForOne`](super::Strategy::OneForOne), any two) one after the other, in the order of their
 /// sending. Questions are answered at once. As in OTP there is no timeout; `wait_timeout` gives up
 /// waiting, not what was asked for.
-#[derive(Clone, PartialEq, Eq)]
 pub struct SupervisorRef {
     server: ServerRef<SupervisorProcess>,
 }
 
-impl fmt::Debug for SupervisorRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SupervisorRef").field(&self.pid()).finish()
-    }
+handles! {
+    /// Asks the supervisor to stop: its children are stopped in reverse start order, each as its spec
+    /// says, then it exits with `reason`. OTP: `gen_server:stop/3`.
+    SupervisorRef { server }, "supervisor"
 }
 
 impl SupervisorRef {
-    /// The supervisor's pid.
-    pub fn pid(&self) -> Pid {
-        self.server.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.server.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.server.exit_reason()
-    }
-
-    /// Asks the supervisor to stop: its children are stopped in reverse start order, each as its spec
-    /// says, then it exits with `reason`. OTP: `gen_server:stop/3`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.server.stop(reason)
-    }
-
     /// Adds a child and starts it. The pid; `None` if its `init` asked to be ignored (the spec is kept,
     /// unless it is temporary). OTP: `supervisor:start_child/2`.
     ///

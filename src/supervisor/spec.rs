@@ -236,6 +236,16 @@ impl ChildSpec {
         self
     }
 
+    /// What it is said to be. Default: a worker, unless it was made by [`supervisor`](Self::supervisor).
+    /// OTP: `type` of a `child_spec()`.
+    ///
+    /// A process of yours that has children of its own counts as a supervisor: by default it is given
+    /// the time to stop them, whatever that takes.
+    pub fn of_kind(mut self, kind: ChildKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// When it is restarted. Default: [`Restart::Permanent`]; under a
     /// [`DynamicSupervisor`](crate::DynamicSupervisor): [`Restart::Temporary`].
     pub fn restart(mut self, restart: Restart) -> Self {
@@ -270,7 +280,7 @@ impl ChildSpec {
         self
     }
 
-    /// How it is stopped. Default: within 5 s; a supervisor: without a limit.
+    /// How it is stopped. Default: within 5 s; a [supervisor](Self::of_kind): without a limit.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self

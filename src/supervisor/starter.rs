@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::inheritance::Inheritance;
 use super::supervised::Place;
-use super::{Supervisor, SupervisorRef, SupervisorStart};
+use super::{Supervisor, SupervisorStart};
 use crate::error::StartError;
 use crate::gen_server::{self, GenServer, Recipient, ServerOptions, ServerRef, Start};
 use crate::process::context::ProcessContext;
@@ -151,9 +151,39 @@ impl Starter {
         F: Future<Output = R> + Send + 'static,
         R: IntoExit,
     {
+        self.spawn(run, |_| {})
+    }
+
+    /// As [`spawn_link`](Self::spawn_link), for a task: this process has asked for it.
+    pub(crate) fn spawn_task<M, F, R>(
+        &self,
+        run: impl FnOnce(Inbox<M>) -> F + Send + 'static,
+    ) -> Result<Recipient<M>, StartError>
+    where
+        M: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+        R: IntoExit,
+    {
+        let asked = self.process.asks();
+        self.spawn(run, |unborn| unborn.asked_for_by(asked))
+    }
+
+    fn spawn<M, F, R>(
+        &self,
+        run: impl FnOnce(Inbox<M>) -> F + Send + 'static,
+        also: impl FnOnce(&mut Unborn),
+    ) -> Result<Recipient<M>, StartError>
+    where
+        M: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+        R: IntoExit,
+    {
         let name = self.options.name.as_ref();
         let core = self.process.core();
-        let prepare = |unborn: &mut Unborn| self.prepare(unborn);
+        let prepare = |unborn: &mut Unborn| {
+            self.prepare(unborn);
+            also(unborn);
+        };
         let process = receive::spawn_named(core, &self.options.spawn, LINK, name, run, prepare)?;
         self.note(Some(process.pid()));
         Ok(process)
@@ -202,12 +232,6 @@ impl<S: 'static> ChildPid for ServerRef<S> {
 }
 
 impl<M: 'static> ChildPid for Recipient<M> {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
-}
-
-impl ChildPid for SupervisorRef {
     fn child_pid(&self) -> Pid {
         self.pid()
     }

@@ -9,9 +9,10 @@ use crate::error::{CallError, SpawnError};
 use crate::exit::ExitReason;
 use crate::process::call::Call;
 use crate::process::context::{Monitor, monitor_outside};
+use crate::process::line::Line;
 use crate::process::pid::Pid;
 use crate::process::spawn::{SpawnOptions, Ties};
-use crate::receive;
+use crate::receive::{self, IntoExit};
 use crate::sched::core::CoreRef;
 use crate::sync::{Arc, Mutex};
 
@@ -37,12 +38,29 @@ impl<R> Process<R> {
     }
 }
 
-/// Starts a task. If there is a `go`, the work begins when that is answered; the process ends when it
+/// Starts a process nobody waits for, for those who `asked` for it.
+pub(super) fn start<F, E>(
+    core: &CoreRef,
+    ties: Ties,
+    asked: Line,
+    work: impl FnOnce(TaskContext) -> F + Send + 'static,
+) -> Result<Pid, SpawnError>
+where
+    F: Future<Output = E> + Send + 'static,
+    E: IntoExit,
+{
+    let mut unborn = receive::conceive_async(core, &SpawnOptions::new(), ties, work)?;
+    unborn.asked_for_by(asked);
+    Ok(unborn.bear().pid())
+}
+
+/// Starts a task for those who `asked` for it. If there is a `go`, the work begins when that is answered; the process ends when it
 /// cannot be any more.
 pub(super) fn spawn<R, F>(
     core: &CoreRef,
     ties: Ties,
     go: Option<Call<()>>,
+    asked: Line,
     work: impl FnOnce(TaskContext) -> F + Send + 'static,
 ) -> Result<Process<R>, SpawnError>
 where
@@ -61,7 +79,8 @@ where
         *value.lock() = Some(done);
         ExitReason::Normal
     };
-    let unborn = receive::conceive_async(core, &SpawnOptions::new(), ties, run)?;
+    let mut unborn = receive::conceive_async(core, &SpawnOptions::new(), ties, run)?;
+    unborn.asked_for_by(asked);
     let pid = unborn.cell().pid();
     // Before it runs: invariant 2 of the module.
     let monitor = monitor_outside(core, pid, None);

@@ -17,6 +17,7 @@
 //! | `Task.start/1`, `Task.start_link/1` | [`Task::start`], [`Task::start_link`] |
 //! | `Task.completed/1`, `Task.child_spec/1` | [`Task::completed`], [`Task::child_spec`] |
 //! | `Task.async_stream/3` | [`async_stream`], [`async_stream_nolink`] |
+//! | `$callers` | [`ProcessContext::callers`], [`ProcessInfo::callers`](crate::ProcessInfo::callers) |
 //! | `Task.Supervisor` | [`TaskSupervisor`], [`TaskSupervisorRef`] |
 //!
 //! | part | what it holds |
@@ -34,6 +35,9 @@
 //! - **Owner.** Only the owner may wait for its task, look whether it is done, or shut it down;
 //!   anybody else gets [`TaskError::NotOwner`]. A task that was made outside any process, which only
 //!   [`Task::async_nolink`] and its like can, has no owner: whoever holds it may.
+//! - **Callers.** A task knows who asked for it, and for that one, and so on:
+//!   [`ProcessContext::callers`]. Who starts it, its [parent](ProcessContext::parent), may be another:
+//!   its supervisor.
 //! - **Value.** A task is done when its process has ended: what its function held is dropped then.
 //!
 //! # Invariants
@@ -66,12 +70,13 @@ use crate::error::{CallError, SpawnError};
 use crate::exit::ExitReason;
 use crate::process::call::{note_other_wait, out_of_turn};
 use crate::process::context::ProcessContext;
+use crate::process::line::Line;
 use crate::process::pid::Pid;
 use crate::process::spawn::Ties;
 use crate::receive::{Inbox, IntoExit};
 use crate::sched::core::CoreRef;
 use crate::sched::worker::here;
-use crate::supervisor::{ChildSpec, Restart, Shutdown};
+use crate::supervisor::{ChildSpec, Restart, Shutdown, Starter};
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -176,6 +181,13 @@ impl<R> std::fmt::Debug for Task<R> {
     }
 }
 
+/// How a task is tied to whom it is linked.
+const LINK: Ties = Ties {
+    link: true,
+    monitor: false,
+    root: false,
+};
+
 /// The process whose turn this is.
 pub(crate) fn running() -> Option<Pid> {
     ProcessContext::of_whoever_runs()
@@ -197,7 +209,8 @@ impl Task<()> {
         F: Future<Output = E> + Send + 'static,
         E: IntoExit,
     {
-        system.spawn(work).map(|task| task.pid())
+        let asked = ProcessContext::of_whoever_runs().asks();
+        body::start(system.core(), Handle::ties(), asked, work)
     }
 
     /// As [`start`](Self::start), linked to the calling process. Elixir: `Task.start_link/1`.
@@ -212,7 +225,7 @@ impl Task<()> {
         F: Future<Output = E> + Send + 'static,
         E: IntoExit,
     {
-        cx.spawn_link(work).map(|task| task.pid())
+        body::start(cx.core(), LINK, cx.asks(), work)
     }
 
     /// A task as a child of a supervisor. Temporary: not restarted unless told so by
@@ -225,7 +238,12 @@ impl Task<()> {
         F: Future<Output = E> + Send + 'static,
         E: IntoExit,
     {
-        ChildSpec::process(id, work).restart(Restart::Temporary)
+        let work = Arc::new(work);
+        let start = move |starter: Starter| {
+            let work = work.clone();
+            std::future::ready(starter.spawn_task(move |cx: TaskContext| work(cx)))
+        };
+        ChildSpec::worker(id, start).restart(Restart::Temporary)
     }
 }
 
@@ -245,11 +263,7 @@ impl<R: Send + 'static> Task<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        let ties = Ties {
-            link: true,
-            ..Ties::default()
-        };
-        Self::launch(cx.core(), ties, Some(cx.pid()), work)
+        Self::launch(cx.core(), LINK, (Some(cx.pid()), cx.asks()), work)
     }
 
     /// Starts a task that is linked to nobody: its crash is an error of the await and nothing else.
@@ -264,20 +278,21 @@ impl<R: Send + 'static> Task<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        Self::launch(system.core(), Handle::ties(), running(), work)
+        let asked = ProcessContext::of_whoever_runs().asks();
+        Self::launch(system.core(), Handle::ties(), (running(), asked), work)
     }
 
     fn launch<F>(
         core: &CoreRef,
         ties: Ties,
-        owner: Option<Pid>,
+        (owner, asked): (Option<Pid>, Line),
         work: impl FnOnce(TaskContext) -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = R> + Send + 'static,
     {
         let linked = ties.link;
-        let state = match body::spawn(core, ties, None, work) {
+        let state = match body::spawn(core, ties, None, asked, work) {
             Ok(process) => State::Process(process, None),
             Err(SpawnError) => State::Known(Err(TaskError::Refused)),
         };

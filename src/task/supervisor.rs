@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::body::{self, Process};
 use super::stream::Begun;
 use super::supervised::{Do, Settings, TaskSupervisorProcess, Terminate};
-use super::{AsyncStream, State, Task, TaskContext, TaskError, running};
+use super::{AsyncStream, LINK, State, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
-use crate::exit::ExitReason;
-use crate::gen_server::{self, Named, ServerRef, Stop};
+use crate::gen_server::{self, Named, ServerRef};
+use crate::handles::handles;
 use crate::process::ask::{Answer, question};
 use crate::process::call::{Call, waits};
 use crate::process::context::ProcessContext;
@@ -23,16 +23,9 @@ use crate::registry::Name;
 use crate::sched::core::CoreRef;
 use crate::starts::starts;
 use crate::supervisor::flags::{Flags, flag_methods};
-use crate::supervisor::{ChildKind, ChildPid, ChildSpec, Restart, Shutdown};
+use crate::supervisor::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::sync::Arc;
 use crate::system::Handle;
-
-/// How tasks under a supervisor are tied to it.
-const LINK: Ties = Ties {
-    link: true,
-    monitor: false,
-    root: false,
-};
 
 /// How long a supervised task has to end, as in Elixir.
 const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
@@ -114,10 +107,10 @@ impl TaskSupervisor {
     /// The name is the one given here, unless the spec gets [its own](ChildSpec::name).
     pub fn child_spec(self, id: impl Into<Arc<str>>) -> ChildSpec {
         let name = self.flags.name.clone();
-        let mut spec = ChildSpec::worker(id, move |starter| {
+        let spec = ChildSpec::worker(id, move |starter| {
             starter.start_link::<TaskSupervisorProcess>(self.settings())
-        });
-        spec.kind = ChildKind::Supervisor;
+        })
+        .of_kind(ChildKind::Supervisor);
         match name {
             Some(name) => spec.name(name),
             None => spec,
@@ -131,23 +124,14 @@ starts! {
 }
 
 /// A reference to a running supervisor of tasks: cheap to clone; does not keep it running.
-#[derive(Clone, PartialEq, Eq)]
 pub struct TaskSupervisorRef {
     server: ServerRef<TaskSupervisorProcess>,
 }
 
-impl std::fmt::Debug for TaskSupervisorRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("TaskSupervisorRef")
-            .field(&self.pid())
-            .finish()
-    }
-}
-
-impl ChildPid for TaskSupervisorRef {
-    fn child_pid(&self) -> Pid {
-        self.pid()
-    }
+handles! {
+    /// Asks the supervisor to stop: its tasks are ended, all at once, each as it is to be ended; then
+    /// it exits with `reason`.
+    TaskSupervisorRef { server }, "supervisor"
 }
 
 impl Handle {
@@ -161,27 +145,6 @@ impl Handle {
 impl TaskSupervisorRef {
     fn new(server: ServerRef<TaskSupervisorProcess>) -> Self {
         TaskSupervisorRef { server }
-    }
-
-    /// The supervisor's pid.
-    pub fn pid(&self) -> Pid {
-        self.server.pid()
-    }
-
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.server.is_alive()
-    }
-
-    /// Why it exited; `None` while it lives.
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.server.exit_reason()
-    }
-
-    /// Asks the supervisor to stop: its tasks are ended, all at once, each as it is to be ended; then
-    /// it exits with `reason`.
-    pub fn stop(&self, reason: ExitReason) -> Stop {
-        self.server.stop(reason)
     }
 
     /// Starts a task under the supervisor that is linked to the calling process, its owner, as well.
@@ -258,10 +221,11 @@ impl TaskSupervisorRef {
     {
         let (go, gate) = question();
         let gate = Call::new(&self.server.cell().core, gate, None);
+        let asked = ProcessContext::of_whoever_runs().asks();
         let start = Do::new(move |supervisor: &mut TaskSupervisorProcess, cx: &_| {
             let cx: &super::supervised::Cx = cx;
             supervisor.begin((Restart::Temporary, shutdown), None, || {
-                let process = body::spawn(cx.core(), LINK, Some(gate), work)?;
+                let process = body::spawn(cx.core(), LINK, Some(gate), asked, work)?;
                 Ok((process.pid, process))
             })
         });
@@ -284,10 +248,11 @@ impl TaskSupervisorRef {
         F: Future<Output = E> + Send + 'static,
         E: IntoExit,
     {
+        let asked = ProcessContext::of_whoever_runs().asks();
         let start = Do::new(move |supervisor: &mut TaskSupervisorProcess, cx: &_| {
             let cx: &super::supervised::Cx = cx;
             supervisor.begin((Restart::Temporary, SHUTDOWN), None, || {
-                let pid = cx.spawn_link(work)?.pid();
+                let pid = body::start(cx.core(), LINK, asked, work)?;
                 Ok((pid, pid))
             })
         });
@@ -300,7 +265,7 @@ impl TaskSupervisorRef {
     /// `shutdown` how it is ended. Elixir: the options `:restart` and `:shutdown`, by default
     /// `:temporary` and 5 s.
     ///
-    /// A restarted task has another pid.
+    /// A restarted task has another pid, and the same callers.
     pub fn start_child_with<F, E>(
         &self,
         restart: Restart,
@@ -312,12 +277,12 @@ impl TaskSupervisorRef {
         E: IntoExit,
     {
         let work = Arc::new(work);
+        let asked = ProcessContext::of_whoever_runs().asks();
         let start = Do::new(move |supervisor: &mut TaskSupervisorProcess, cx: &_| {
             let cx: &super::supervised::Cx = cx;
             let again = Arc::new(move |cx: &super::supervised::Cx| {
                 let work = work.clone();
-                cx.spawn_link(move |inbox: TaskContext| work(inbox))
-                    .map(|task| task.pid())
+                body::start(cx.core(), LINK, asked.clone(), move |cx| work(cx))
             });
             let first = again.clone();
             supervisor.begin((restart, shutdown), Some(again), || {

@@ -25,6 +25,7 @@ use std::ops::ControlFlow;
 mod hash;
 pub(crate) mod nesting;
 mod ordered;
+mod times;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,32 @@ pub(crate) struct Entry<K, C> {
 }
 
 impl<K, C> Entry<K, C> {
+    fn item(&self) -> Item<'_, K, C> {
+        Item {
+            key: &self.key,
+            content: &self.content,
+            expires: self.expires,
+        }
+    }
+}
+
+/// An entry in its place: what an [`Entry`] has, wherever the store keeps it.
+#[derive(Debug)]
+pub(crate) struct Item<'a, K, C> {
+    pub(crate) key: &'a K,
+    pub(crate) content: &'a C,
+    pub(crate) expires: u64,
+}
+
+impl<K, C> Clone for Item<'_, K, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, C> Copy for Item<'_, K, C> {}
+
+impl<K, C> Item<'_, K, C> {
     /// Whether its time has not come.
     #[inline]
     pub(crate) fn lives(&self, terms: &impl Terms) -> bool {
@@ -150,7 +177,7 @@ impl<V: 'static> Content for Many<V> {
 /// The place of one key, under its lock.
 pub(crate) trait Spot<K, C> {
     /// What is there.
-    fn entry(&self) -> Option<&Entry<K, C>>;
+    fn entry(&self) -> Option<Item<'_, K, C>>;
 
     /// Changes the content in place. It must leave at least one object.
     fn alter<R>(&mut self, change: impl FnOnce(&mut C) -> R) -> Option<R>;
@@ -199,7 +226,7 @@ pub(crate) trait Batch<K, C> {
     /// The `i`th; `None` once it is in the store.
     fn object(&self, i: usize) -> Option<&Entry<K, C>>;
     /// What is in the store under the key of the `i`th, which is still here.
-    fn entry(&self, i: usize) -> Option<&Entry<K, C>>;
+    fn entry(&self, i: usize) -> Option<Item<'_, K, C>>;
     /// Puts the `i`th into the store, in the place of what is there under its key.
     fn insert(&mut self, i: usize);
     /// Puts the `i`th into the store. If there is something under its key, `join` gets that and the content
@@ -261,7 +288,7 @@ pub(crate) trait Store<K: 'static, C: Content>: Sized + 'static {
         &self,
         terms: &T,
         from: Option<&Self::Cursor>,
-        visit: impl FnMut(&Entry<K, C>) -> ControlFlow<()>,
+        visit: impl FnMut(Item<'_, K, C>) -> ControlFlow<()>,
     ) -> Result<Option<Self::Cursor>, T::Refusal>;
 
     /// As [`scan`](Self::scan), with leave to change what is visited.
@@ -300,7 +327,7 @@ pub(crate) trait Find<K: Borrow<Q> + 'static, C: Content, Q: ?Sized>: Store<K, C
         &self,
         terms: &T,
         key: &Q,
-        look: impl FnOnce(Option<&Entry<K, C>>) -> R,
+        look: impl FnOnce(Option<Item<'_, K, C>>) -> R,
     ) -> Result<R, T::Refusal>;
 
     /// Does `work` at the place of `key`.
@@ -321,7 +348,7 @@ pub(crate) trait Find<K: Borrow<Q> + 'static, C: Content, Q: ?Sized>: Store<K, C
 #[inline]
 fn recount(objects: &mut usize, before: usize, after: usize) {
     if before != after {
-        *objects = *objects + after - before;
+        *objects = objects.wrapping_add(after).wrapping_sub(before);
     }
 }
 
@@ -349,8 +376,11 @@ fn counted<C: Content, R>(
     change(recount.content)
 }
 
-/// What leaves a store under a lock and is nobody's: dropped when the lock is free again.
-struct Bin<K, C> {
+/// What leaves a store under a lock and is nobody's: dropped when the lock is free again. It is made for each
+/// operation, and few put anything in.
+struct Bin<K, C>(Option<Box<Rubbish<K, C>>>);
+
+struct Rubbish<K, C> {
     entries: Vec<Entry<K, C>>,
     keys: Vec<K>,
     contents: Vec<C>,
@@ -358,10 +388,36 @@ struct Bin<K, C> {
 
 impl<K, C> Default for Bin<K, C> {
     fn default() -> Self {
-        Bin {
-            entries: Vec::new(),
-            keys: Vec::new(),
-            contents: Vec::new(),
+        Bin(None)
+    }
+}
+
+impl<K, C> Bin<K, C> {
+    fn open(&mut self) -> &mut Rubbish<K, C> {
+        self.0.get_or_insert_with(|| {
+            Box::new(Rubbish {
+                entries: Vec::new(),
+                keys: Vec::new(),
+                contents: Vec::new(),
+            })
+        })
+    }
+
+    fn entries(&mut self, entries: impl IntoIterator<Item = Entry<K, C>>) {
+        for entry in entries {
+            self.open().entries.push(entry);
+        }
+    }
+
+    fn keys(&mut self, keys: impl IntoIterator<Item = K>) {
+        for key in keys {
+            self.open().keys.push(key);
+        }
+    }
+
+    fn contents(&mut self, contents: impl IntoIterator<Item = C>) {
+        for content in contents {
+            self.open().contents.push(content);
         }
     }
 }
@@ -375,7 +431,7 @@ pub(crate) struct Cleared<K, C> {
 /// What a part of a store was.
 enum Part<K, C> {
     Slots(Vec<hash::Slot<K, C>>),
-    Entries(Vec<Entry<K, C>>),
+    Columns(Vec<K>, Vec<C>),
     Contents(Vec<C>),
 }
 
@@ -393,7 +449,10 @@ impl<K, C> Cleared<K, C> {
             };
             let left = match part {
                 Part::Slots(slots) => slots.pop().is_some(),
-                Part::Entries(entries) => entries.pop().is_some(),
+                Part::Columns(keys, contents) => {
+                    drop(keys.pop());
+                    contents.pop().is_some()
+                }
                 Part::Contents(contents) => contents.pop().is_some(),
             };
             if !left {

@@ -17,12 +17,7 @@ const ZERO: When = When::After(Duration::ZERO);
 const SOON: When = When::After(Duration::from_millis(5));
 
 fn keep() -> Change<char, E, N> {
-    Change {
-        state: None,
-        postponed: None,
-        inserted: Vec::new(),
-        timeouts: Vec::new(),
-    }
+    Change::new(None, None)
 }
 
 fn to(state: char) -> Change<char, E, N> {

@@ -28,9 +28,10 @@ use std::time::Duration;
 
 use self::store::Store;
 use super::handle::{Common, Request, service};
+use crate::sync::{Arc, Mutex};
 use crate::{
-    Call, CallError, Context, Exit, ExitReason, GenServer, HandleCall, HandleCast, HandleInfo,
-    HandleRequest, Inbox, InitStop, Pid, ReplyTo, TimerRef,
+    Call, CallError, Context, Exit, ExitReason, GenServer, HandleCall, HandleInfo, HandleRequest,
+    Inbox, InitStop, Pid, ReplyTo, TimerRef,
 };
 
 /// Builds a cache.
@@ -410,6 +411,8 @@ type Factory<V> = Box<dyn FnOnce() -> Making<V> + Send>;
 struct Flight<K, V> {
     key: K,
     ttl: Ttl,
+    /// Where its process leaves the result: its end, which a full mailbox accepts too, is the message.
+    result: Arc<Mutex<Option<Result<V, ExitReason>>>>,
     waiting: Vec<ReplyTo<Result<V, FetchError>>>,
 }
 
@@ -460,10 +463,11 @@ impl<K: Key, V: Value> CacheServer<K, V> {
     }
 
     /// A factory has ended: with its result, or without one.
-    fn landed(&mut self, pid: Pid, result: Result<V, ExitReason>, cx: &Context<Self>) {
+    fn landed(&mut self, pid: Pid, reason: ExitReason, cx: &Context<Self>) {
         let Some(flight) = self.flights.remove(&pid) else {
             return;
         };
+        let result = flight.result.lock().take().unwrap_or(Err(reason));
         let current = self.current.get(&flight.key) == Some(&pid);
         if current {
             self.current.remove(&flight.key);
@@ -495,7 +499,7 @@ impl<K: Key, V: Value> GenServer for CacheServer<K, V> {
 
     async fn handle_exit(&mut self, exit: Exit, cx: &mut Context<Self>) {
         if let Some(pid) = exit.from {
-            self.landed(pid, Err(exit.reason), cx);
+            self.landed(pid, exit.reason, cx);
         }
     }
 
@@ -549,11 +553,11 @@ impl<K: Key, V: Value> HandleRequest<GetOrSet<K, V>> for CacheServer<K, V> {
         if let Some(flight) = flight.and_then(|pid| self.flights.get_mut(pid)) {
             return flight.waiting.push(reply);
         }
-        let (cache, factory) = (cx.this(), m.factory);
-        let started = cx.spawn_link(move |inbox: Inbox<()>| async move {
-            let result = factory().await;
-            // The cache's mailbox is unbounded.
-            let _ = cache.cast(Landed(inbox.pid(), result));
+        let slot = Arc::new(Mutex::new(None));
+        let (result, factory) = (slot.clone(), m.factory);
+        let started = cx.spawn_link(move |_: Inbox<()>| async move {
+            let made = factory().await;
+            *result.lock() = Some(made);
         });
         match started {
             Ok(process) => {
@@ -561,20 +565,13 @@ impl<K: Key, V: Value> HandleRequest<GetOrSet<K, V>> for CacheServer<K, V> {
                 let flight = Flight {
                     key: m.key,
                     ttl: m.ttl,
+                    result: slot,
                     waiting: vec![reply],
                 };
                 self.flights.insert(process.pid(), flight);
             }
             Err(error) => reply.reply(Err(FetchError::Failed(ExitReason::error(error)))),
         }
-    }
-}
-
-struct Landed<V>(Pid, Result<V, ExitReason>);
-
-impl<K: Key, V: Value> HandleCast<Landed<V>> for CacheServer<K, V> {
-    async fn handle_cast(&mut self, Landed(pid, result): Landed<V>, cx: &mut Context<Self>) {
-        self.landed(pid, result, cx);
     }
 }
 

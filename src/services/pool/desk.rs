@@ -19,11 +19,13 @@
 //! 4. Exactly the borrowers that have something or wait for something are watched.
 //! 5. Nobody is lent a worker that is known to be dead: who saw it die may give it back before the pool
 //!    hears of that.
+//! 6. Somebody waits only while there is a place: of a worker that is there, that comes, or that its
+//!    supervisor starts again. So nobody waits for nothing.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::Pid;
+use crate::{ExitReason, Pid, StartError};
 
 /// What a decision depends on besides what happened before.
 pub(super) trait Outside {
@@ -61,6 +63,8 @@ pub(super) enum Order<T> {
     Grant { to: T, place: Place, loan: Loan },
     /// There are too many waiting already.
     Refuse(T),
+    /// There is no worker, and this is what became of the one that was to come.
+    Fail { to: T, why: StartError },
     /// Start a worker in a new extra place.
     Start(Place),
     /// Stop the worker of an extra place, which is gone.
@@ -143,7 +147,10 @@ impl<T> Desk<T> {
         self.give_up(outside.now());
         // Extra workers that come, or can be had, are for the first in the queue.
         let coming = self.coming() + usize::from(self.extras() < self.overflow);
-        if self.queue.len() >= self.max_waiting.saturating_add(coming) {
+        // Without any place nobody may wait at all.
+        if self.size + self.overflow == 0
+            || self.queue.len() >= self.max_waiting.saturating_add(coming)
+        {
             return self.orders.push(Order::Refuse(waiter.to));
         }
         self.watch(borrower);
@@ -185,15 +192,16 @@ impl<T> Desk<T> {
     }
 
     /// A worker has ended. One that was replaced already is nothing.
-    pub(super) fn down(&mut self, place: Place, worker: Pid) {
+    pub(super) fn down(&mut self, place: Place, worker: Pid, why: ExitReason) {
         let Some(was_lent) = self.clear(place, worker) else {
             return;
         };
         if self.places.get(&place).is_some_and(|seat| seat.extra) {
             self.places.remove(&place);
-            // One that ended before anybody had it is not tried again at once.
-            if was_lent {
-                self.start_extra();
+            match was_lent {
+                true => self.start_extra(),
+                // One that ended before anybody had it is not tried again at once.
+                false => self.fail(StartError::Init(why)),
             }
         }
     }
@@ -216,12 +224,13 @@ impl<T> Desk<T> {
     }
 
     /// A worker was not started. That of a place for good is its supervisor's to try again; an extra one
-    /// is not tried again until somebody else asks.
-    pub(super) fn not_up(&mut self, place: Place) {
-        if let Some(seat) = self.places.get(&place) {
-            if seat.extra && seat.worker.is_none() {
-                self.places.remove(&place);
-            }
+    /// is not tried again until somebody else asks, and costs who waits for it its place in the queue if
+    /// no other worker can come.
+    pub(super) fn not_up(&mut self, place: Place, why: StartError) {
+        let seat = self.places.get(&place);
+        if seat.is_some_and(|seat| seat.extra && seat.worker.is_none()) {
+            self.places.remove(&place);
+            self.fail(why);
         }
     }
 
@@ -267,7 +276,7 @@ impl<T> Desk<T> {
         match worker {
             Some(worker) if outside.is_alive(worker) => true,
             Some(worker) => {
-                self.down(place, worker);
+                self.down(place, worker, ExitReason::NoProc);
                 false
             }
             None => false,
@@ -330,6 +339,20 @@ impl<T> Desk<T> {
             self.places.insert(self.last, Seat::new(true));
             self.orders.push(Order::Start(self.last));
         }
+    }
+
+    /// A worker that was to come does not. If there is no other, who has waited longest hears of it, and
+    /// another is tried for the next: each is worth a start.
+    fn fail(&mut self, why: StartError) {
+        if !self.places.is_empty() {
+            return;
+        }
+        if let Some(waiter) = self.queue.pop_front() {
+            self.unwatch(waiter.borrower);
+            let to = waiter.to;
+            self.orders.push(Order::Fail { to, why });
+        }
+        self.start_extra();
     }
 
     fn watch(&mut self, borrower: Option<Pid>) {
@@ -481,7 +504,7 @@ mod tests {
         assert_eq!((to, place), ("b", extra));
         desk.check_in(loan, &THEN);
         assert_eq!(desk.orders(), [Order::Stop(extra)]);
-        desk.down(extra, pid(50));
+        desk.down(extra, pid(50), ExitReason::Normal);
         assert_eq!(desk.orders(), []);
         assert_eq!(desk.figures(NOW).extra, 0);
     }
@@ -508,20 +531,92 @@ mod tests {
         let [Order::Start(extra)] = orders[..] else {
             panic!("{orders:?}")
         };
-        desk.not_up(extra);
+        desk.not_up(extra, StartError::Refused);
         assert_eq!(desk.orders(), []);
         assert!(!desk.up(extra, pid(50), &THEN), "its place is gone");
         assert!(matches!(check_out(&mut desk, "c")[..], [Order::Start(_)]));
         // The one that was there for good is not forgotten for a failed start.
-        desk.not_up(0);
+        desk.not_up(0, StartError::Refused);
         assert_eq!(desk.figures(NOW).workers, 1);
+    }
+
+    /// The place that is to be filled.
+    #[track_caller]
+    fn started(orders: &[Order<&'static str>]) -> Place {
+        match orders {
+            [Order::Start(place)] => *place,
+            other => panic!("no start: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_only_worker_that_could_come_hears_that_it_does_not() {
+        let mut desk: Desk<&str> = Desk::new(0, 1, 9);
+        desk.check_out("a", Some(pid(7)), None, &THEN);
+        let orders = desk.orders();
+        assert_eq!(orders[0], Order::Watch(pid(7)));
+        let extra = started(&orders[1..]);
+        assert_eq!(check_out(&mut desk, "b"), []);
+        let why = StartError::Refused;
+        desk.not_up(extra, why.clone());
+        // For the next it is tried once more.
+        let [
+            Order::Unwatch(_),
+            Order::Fail { to: "a", why: told },
+            Order::Start(second),
+        ] = &desk.orders()[..]
+        else {
+            panic!("nobody was told");
+        };
+        assert_eq!(*told, why);
+        assert!(desk.up(*second, pid(50), &THEN));
+        assert_eq!(granted(&desk.orders()).0, "b");
+        assert_eq!(desk.figures(NOW).waiting, 0);
+    }
+
+    #[test]
+    fn one_that_ended_before_anybody_had_it_is_one_that_did_not_start() {
+        let mut desk: Desk<&str> = Desk::new(0, 1, 9);
+        let extra = started(&check_out(&mut desk, "a"));
+        assert!(desk.up(extra, pid(666), &THEN));
+        let why = StartError::Init(ExitReason::NoProc);
+        assert_eq!(desk.orders(), [Order::Fail { to: "a", why }]);
+        desk.down(extra, pid(666), ExitReason::Kill);
+        assert_eq!(desk.orders(), []);
+    }
+
+    #[test]
+    fn who_can_have_another_worker_waits_for_that() {
+        let mut desk: Desk<&str> = Desk::new(0, 2, 9);
+        let first = started(&check_out(&mut desk, "a"));
+        assert!(desk.up(first, pid(50), &THEN));
+        let (_, _, loan) = granted(&desk.orders());
+        let second = started(&check_out(&mut desk, "b"));
+        desk.not_up(second, StartError::Refused);
+        assert_eq!(desk.orders(), [], "the first may come back");
+        desk.check_in(loan, &THEN);
+        assert_eq!(granted(&desk.orders()).0, "b");
+        // It ends: another is tried, and if that fails, there is none.
+        assert_eq!(check_out(&mut desk, "c"), [Order::Start(second + 2)]);
+        desk.not_up(second + 2, StartError::Refused);
+        desk.down(first, pid(50), ExitReason::Kill);
+        let third = started(&desk.orders());
+        desk.not_up(third, StartError::Timeout);
+        let why = StartError::Timeout;
+        assert_eq!(desk.orders(), [Order::Fail { to: "c", why }]);
+    }
+
+    #[test]
+    fn a_desk_without_places_refuses_everybody() {
+        let mut desk: Desk<&str> = Desk::new(0, 0, 9);
+        assert_eq!(check_out(&mut desk, "a"), [Order::Refuse("a")]);
     }
 
     #[test]
     fn a_worker_that_ends_is_lent_again_once_it_is_replaced() {
         let mut desk = desk(1, 0, 9);
         let (_, place, loan) = granted(&check_out(&mut desk, "a"));
-        desk.down(place, pid(100));
+        desk.down(place, pid(100), ExitReason::Normal);
         assert_eq!(check_out(&mut desk, "b"), []);
         assert!(desk.up(place, pid(101), &THEN));
         let (to, _, second) = granted(&desk.orders());
@@ -541,7 +636,7 @@ mod tests {
                 let _ = check_out(&mut desk, "a");
             }
             assert!(desk.up(0, pid(101), &THEN));
-            desk.down(0, pid(100));
+            desk.down(0, pid(100), ExitReason::Normal);
             let figures = desk.figures(NOW);
             assert_eq!((figures.workers, figures.free, figures.lent), (1, 1, 0));
         }
@@ -550,7 +645,7 @@ mod tests {
     #[test]
     fn a_free_worker_that_ends_is_not_lent() {
         let mut desk = desk(1, 0, 9);
-        desk.down(0, pid(100));
+        desk.down(0, pid(100), ExitReason::Normal);
         assert_eq!(check_out(&mut desk, "a"), []);
         assert_eq!(desk.figures(NOW).workers, 0);
     }
@@ -620,7 +715,7 @@ mod tests {
         assert!(desk.up(1, pid(102), &THEN));
         desk.places.get_mut(&1).unwrap().worker = Some(pid(666));
         assert_eq!(check_out(&mut desk, "c"), []);
-        desk.down(1, pid(666));
+        desk.down(1, pid(666), ExitReason::Normal);
         assert_eq!(desk.figures(NOW).workers, 1);
     }
 }

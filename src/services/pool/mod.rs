@@ -19,7 +19,8 @@
 //!   [`intensity`](Pool::intensity); the pool ends when that is used up. If it was lent, its borrower has a
 //!   dead worker: its calls fail, and giving it back is nothing.
 //! - A worker of the overflow is started when somebody would have to wait, and stopped when it comes back
-//!   and nobody waits.
+//!   and nobody waits. If it does not start, who waits goes on waiting for another; if there is none,
+//!   with a size of 0, that is [`PoolError::NotStarted`], and another is tried for the next in the queue.
 //! - The pool starts when all its workers have; if one does not, the start fails. When it stops, it stops
 //!   its workers first.
 
@@ -91,9 +92,10 @@ type StartFn<W> = Arc<dyn Fn(Starter) -> Beginning<W> + Send + Sync>;
 /// ```
 ///
 /// # In a supervisor
-/// A pool stops its workers when it is stopped, and should be given the time: of
-/// [`child_spec`](Self::child_spec), `.shutdown(Shutdown::Infinity)`. Its mailbox must stay unbounded: a
-/// check-in that is dropped is a worker lost.
+/// A pool counts as a supervisor, as it has children: its [`child_spec`](Self::child_spec) is of
+/// [`ChildKind::Supervisor`](crate::ChildKind::Supervisor), and is given the time to stop its workers,
+/// [`Shutdown::Infinity`], unless told otherwise. Its mailbox is unbounded, also if the spec says
+/// something else: a worker whose return is dropped would be lost.
 pub struct Pool<W> {
     common: Common,
     plan: Plan<W>,
@@ -154,13 +156,17 @@ impl<W: Worker> Pool<W> {
     /// [`ChildSpec::worker`]: it runs as the pool's supervisor, and what it gives is what borrowers
     /// get. It must not wait for the pool itself.
     ///
-    /// With a size of 0 there are only workers of the [`overflow`](Self::overflow).
+    /// With a size of 0 there are only workers of the [`overflow`](Self::overflow); without those
+    /// everybody is refused ([`PoolError::Full`]).
     pub fn new<F>(size: usize, start: impl Fn(Starter) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<W, StartError>> + Send + 'static,
     {
         Pool {
-            common: Common::default(),
+            common: Common {
+                supervises: true,
+                ..Common::default()
+            },
             plan: Plan {
                 start: Arc::new(move |starter| Box::pin(start(starter))),
                 size,
@@ -174,6 +180,8 @@ impl<W: Worker> Pool<W> {
     }
 
     /// How many more workers may be started while somebody waits. Default: 0.
+    ///
+    /// One that does not start is not tried again until somebody else asks, or waits for nothing else.
     pub fn overflow(mut self, workers: usize) -> Self {
         self.plan.overflow = workers;
         self
@@ -226,6 +234,9 @@ pub enum PoolError {
     /// As many are waiting as may wait.
     #[error("too many are waiting for a worker")]
     Full,
+    /// A worker of the overflow did not start, or ended at once, and there is no other to wait for.
+    #[error("no worker could be started")]
+    NotStarted(#[source] StartError),
     /// The pool gave no answer.
     #[error(transparent)]
     Call(CallError),
@@ -519,12 +530,20 @@ impl<W: Worker> Report<W> {
         self.done = true;
         let _ = self.pool.cast(Up(self.place, worker));
     }
+
+    fn failed(&mut self, why: StartError) {
+        self.done = true;
+        if self.pool.is_alive() {
+            let _ = self.pool.cast(NotUp(self.place, why));
+        }
+    }
 }
 
 impl<W: Worker> Drop for Report<W> {
     fn drop(&mut self) {
-        if !self.done && self.pool.is_alive() {
-            let _ = self.pool.cast(NotUp(self.place));
+        if !self.done {
+            let why = ExitReason::error("the start panicked or was given up");
+            self.failed(StartError::Init(why));
         }
     }
 }
@@ -534,16 +553,23 @@ impl<W: Worker> Plan<W> {
         let start = self.start.clone();
         let start = move |starter| {
             let start = start.clone();
-            let report = Report {
+            let mut report = Report {
                 place,
                 pool: pool.clone(),
                 done: false,
             };
             async move {
-                let worker = start(starter).await?;
-                let pid = worker.child_pid();
-                report.up(worker);
-                Ok(pid)
+                match start(starter).await {
+                    Ok(worker) => {
+                        let pid = worker.child_pid();
+                        report.up(worker);
+                        Ok(pid)
+                    }
+                    Err(why) => {
+                        report.failed(why.clone());
+                        Err(why)
+                    }
+                }
             }
         };
         ChildSpec::worker(id(place), start).shutdown(self.shutdown)
@@ -564,6 +590,7 @@ impl<W: Worker> PoolServer<W> {
                     }
                 }
                 Order::Refuse(to) => to.reply(Err(PoolError::Full)),
+                Order::Fail { to, why } => to.reply(Err(PoolError::NotStarted(why))),
                 Order::Start(place) => {
                     let spec = self.plan.child(place, cx.this());
                     // What became of it is reported by the start itself.
@@ -621,7 +648,7 @@ impl<W: Worker> GenServer for PoolServer<W> {
                 if current.is_some_and(|worker| worker.child_pid() == down.pid) {
                     self.workers.remove(&place);
                 }
-                self.desk.down(place, down.pid);
+                self.desk.down(place, down.pid, down.reason);
             }
             Some(Watched::Borrower) => {
                 self.borrowers.remove(&down.pid);
@@ -688,11 +715,12 @@ impl<W: Worker> HandleCast<Up<W>> for PoolServer<W> {
     }
 }
 
-struct NotUp(Place);
+struct NotUp(Place, StartError);
 
 impl<W: Worker> HandleCast<NotUp> for PoolServer<W> {
-    async fn handle_cast(&mut self, NotUp(place): NotUp, _: &mut Context<Self>) {
-        self.desk.not_up(place);
+    async fn handle_cast(&mut self, NotUp(place, why): NotUp, cx: &mut Context<Self>) {
+        self.desk.not_up(place, why);
+        self.obey(cx);
     }
 }
 

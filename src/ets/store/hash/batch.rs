@@ -1,6 +1,6 @@
 //! Several objects at once, and how that is taken back.
 
-use super::super::{Batch, Bin, Content, Entry};
+use super::super::{Batch, Bin, Content, Entry, Item};
 use super::Locked;
 use super::shard::Displaced;
 
@@ -46,7 +46,7 @@ impl<K: Eq, C: Content> HashBatch<'_, K, C> {
         Some((locked, hash as u32, slot))
     }
 
-    fn lives(&self, locked: usize, slot: Option<u32>) -> Option<&Entry<K, C>> {
+    fn lives(&self, locked: usize, slot: Option<u32>) -> Option<Item<'_, K, C>> {
         let entry = self.locked[locked].1.shard.entry(slot?)?;
         (self.now < entry.expires).then_some(entry)
     }
@@ -72,7 +72,7 @@ impl<K: Eq, C: Content> Batch<K, C> for HashBatch<'_, K, C> {
         self.objects.get(i)?.as_ref()
     }
 
-    fn entry(&self, i: usize) -> Option<&Entry<K, C>> {
+    fn entry(&self, i: usize) -> Option<Item<'_, K, C>> {
         let (locked, _, slot) = self.find(i)?;
         self.lives(locked, slot)
     }
@@ -102,11 +102,11 @@ impl<K: Eq, C: Content> Batch<K, C> for HashBatch<'_, K, C> {
             step: Step::Joined(objects, expires),
         });
         // The key is there already.
-        self.bin.keys.push(entry.key);
+        self.bin.keys([entry.key]);
         let shard = &mut self.locked[locked].1.shard;
         shard.expire(slot, entry.expires);
         let rest = shard.alter(slot, |content| join(content, entry.content));
-        self.bin.contents.extend(rest.flatten());
+        self.bin.contents(rest.flatten());
     }
 }
 
@@ -119,12 +119,12 @@ impl<K, C: Content> Drop for HashBatch<'_, K, C> {
             let shard = &mut self.locked[shard].1.shard;
             match step {
                 Step::Put(displaced) => {
-                    self.bin.entries.extend(shard.undo(slot, displaced));
+                    self.bin.entries(shard.undo(slot, displaced));
                 }
                 Step::Joined(objects, expires) => {
                     shard.expire(slot, expires);
                     let added = shard.alter(slot, |content| content.split_off(objects));
-                    self.bin.contents.extend(added.flatten());
+                    self.bin.contents(added.flatten());
                 }
             }
         }

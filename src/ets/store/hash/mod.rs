@@ -17,7 +17,8 @@ use shard::{Displaced, Shard};
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Place, Removed, SLICE, Spot, Store, Swept, Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Item, Place, Removed, SLICE, Spot, Store, Swept,
+    Terms,
 };
 use crate::hash::Seeds;
 use crate::sync::atomic::AtomicUsize;
@@ -83,7 +84,7 @@ pub(crate) struct HashSpot<'a, K, C> {
 
 impl<K, C: Content> Spot<K, C> for HashSpot<'_, K, C> {
     #[inline]
-    fn entry(&self) -> Option<&Entry<K, C>> {
+    fn entry(&self) -> Option<Item<'_, K, C>> {
         self.shard.entry(self.at.filter(|_| self.lives)?)
     }
 
@@ -121,11 +122,11 @@ impl<K, C: Content> Spot<K, C> for HashSpot<'_, K, C> {
             Displaced::Nothing => None,
             Displaced::Entry(entry) if lived => Some(entry),
             Displaced::Entry(stale) => {
-                self.bin.entries.push(stale);
+                self.bin.entries([stale]);
                 None
             }
             Displaced::Tomb(key) => {
-                self.bin.keys.push(key);
+                self.bin.keys([key]);
                 None
             }
         }
@@ -352,7 +353,7 @@ impl<K: Hash + Eq + 'static, C: Content> Store<K, C> for HashStore<K, C> {
         &self,
         terms: &T,
         from: Option<&Position>,
-        mut visit: impl FnMut(&Entry<K, C>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Item<'_, K, C>) -> ControlFlow<()>,
     ) -> Result<Option<Position>, T::Refusal> {
         let Position {
             mut shard,
@@ -465,7 +466,7 @@ impl<K: Hash + Eq + Borrow<Q> + 'static, C: Content, Q: Hash + Eq + ?Sized> Find
         &self,
         terms: &T,
         key: &Q,
-        look: impl FnOnce(Option<&Entry<K, C>>) -> R,
+        look: impl FnOnce(Option<Item<'_, K, C>>) -> R,
     ) -> Result<R, T::Refusal> {
         let hash = self.hasher.hash_one(key);
         let _within = self.rank.enter()?;

@@ -23,7 +23,8 @@
 
 use std::borrow::Borrow;
 
-use super::super::{Content, Entry, Part, Removed, counted, recount};
+use super::super::times::Times;
+use super::super::{Content, Entry, Item, Part, Removed, counted, recount};
 use super::index::{self, Index};
 
 /// Ends the free list.
@@ -35,7 +36,7 @@ const SMALL: usize = 64;
 #[derive(Debug)]
 pub(crate) enum Slot<K, C> {
     Free { next: u32 },
-    Live { tag: u32, entry: Entry<K, C> },
+    Live { tag: u32, key: K, content: C },
     Tomb { tag: u32, key: K },
 }
 
@@ -54,6 +55,8 @@ pub(super) enum Displaced<K, C> {
 pub(super) struct Shard<K, C> {
     index: Index,
     slots: Vec<Slot<K, C>>,
+    /// Of the slots; of those that are not `LIVE` it says nothing.
+    times: Times,
     free: u32,
     live: u32,
     tombs: u32,
@@ -65,6 +68,7 @@ impl<K, C> Default for Shard<K, C> {
         Shard {
             index: Index::default(),
             slots: Vec::new(),
+            times: Times::default(),
             free: NONE,
             live: 0,
             tombs: 0,
@@ -103,6 +107,7 @@ impl<K, C: Content> Shard<K, C> {
     pub(super) fn memory(&self) -> usize {
         self.index.words() * size_of::<u32>()
             + self.slots.capacity() * size_of::<Slot<K, C>>()
+            + self.times.memory()
             + self.objects * C::EACH
     }
 
@@ -114,39 +119,40 @@ impl<K, C: Content> Shard<K, C> {
     {
         self.index
             .find(tag, |slot| match &self.slots[slot as usize] {
-                Slot::Live { entry, .. } => entry.key.borrow() == key,
-                Slot::Tomb { key: old, .. } => old.borrow() == key,
+                Slot::Live { key: other, .. } | Slot::Tomb { key: other, .. } => {
+                    other.borrow() == key
+                }
                 Slot::Free { .. } => false,
             })
     }
 
     /// What is in a slot, and its tag.
     #[inline]
-    pub(super) fn live(&self, slot: u32) -> Option<(u32, &Entry<K, C>)> {
+    pub(super) fn live(&self, slot: u32) -> Option<(u32, Item<'_, K, C>)> {
         match self.slots.get(slot as usize)? {
-            Slot::Live { tag, entry } => Some((*tag, entry)),
+            Slot::Live { tag, key, content } => {
+                let expires = self.times.get(slot as usize);
+                let item = Item {
+                    key,
+                    content,
+                    expires,
+                };
+                Some((*tag, item))
+            }
             Slot::Free { .. } | Slot::Tomb { .. } => None,
         }
     }
 
     #[inline]
-    pub(super) fn entry(&self, slot: u32) -> Option<&Entry<K, C>> {
-        self.live(slot).map(|(_, entry)| entry)
-    }
-
-    #[inline]
-    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry<K, C>> {
-        match self.slots.get_mut(slot as usize)? {
-            Slot::Live { entry, .. } => Some(entry),
-            Slot::Free { .. } | Slot::Tomb { .. } => None,
-        }
+    pub(super) fn entry(&self, slot: u32) -> Option<Item<'_, K, C>> {
+        self.live(slot).map(|(_, item)| item)
     }
 
     /// Puts an entry into the slot that `find` gave for its key, or else into a free one. Which, and what
     /// was there.
     ///
     /// # Panics
-    /// If there are 2^32 - 1 slots already.
+    /// If there are 2^31 - 2 slots already.
     #[inline]
     pub(super) fn put(
         &mut self,
@@ -156,14 +162,26 @@ impl<K, C: Content> Shard<K, C> {
     ) -> (u32, Displaced<K, C>) {
         let objects = entry.content.objects();
         let Some(slot) = at else {
+            let slot = self.occupy(tag, entry);
             self.objects += objects;
-            return (self.occupy(tag, entry), Displaced::Nothing);
+            return (slot, Displaced::Nothing);
         };
-        match std::mem::replace(&mut self.slots[slot as usize], Slot::Live { tag, entry }) {
-            Slot::Live { entry, .. } => {
-                let before = entry.content.objects();
-                recount(&mut self.objects, before, objects);
-                (slot, Displaced::Entry(entry))
+        let before = self.times.get(slot as usize);
+        self.expire(slot, entry.expires);
+        let live = Slot::Live {
+            tag,
+            key: entry.key,
+            content: entry.content,
+        };
+        match std::mem::replace(&mut self.slots[slot as usize], live) {
+            Slot::Live { key, content, .. } => {
+                recount(&mut self.objects, content.objects(), objects);
+                let old = Entry {
+                    key,
+                    content,
+                    expires: before,
+                };
+                (slot, Displaced::Entry(old))
             }
             Slot::Tomb { key, .. } => {
                 self.objects += objects;
@@ -190,14 +208,22 @@ impl<K, C: Content> Shard<K, C> {
         let tag_of = |slot: u32| tag_in(slots, slot);
         self.index.make_room(slot, sizes, tag_of);
         self.index.insert(tag, slot);
-        let live = Slot::Live { tag, entry };
+        let live = Slot::Live {
+            tag,
+            key: entry.key,
+            content: entry.content,
+        };
         match reused {
             Some(next) => {
                 self.free = next;
                 self.slots[slot as usize] = live;
             }
-            None => self.slots.push(live),
+            None => {
+                self.slots.push(live);
+                self.times.fill(self.slots.len());
+            }
         }
+        self.expire(slot, entry.expires);
         self.live += 1;
         slot
     }
@@ -213,9 +239,7 @@ impl<K, C: Content> Shard<K, C> {
     fn tidy(&mut self) {
         let sizes = self.sizes();
         if sizes.0 == 0 && sizes.1 > SMALL {
-            self.slots = Vec::new();
-            self.index = Index::default();
-            self.free = NONE;
+            *self = Shard::default();
             return;
         }
         let slots = &self.slots;
@@ -225,32 +249,31 @@ impl<K, C: Content> Shard<K, C> {
     /// Puts back what `put` displaced; the entry that it put comes back.
     pub(super) fn undo(&mut self, slot: u32, displaced: Displaced<K, C>) -> Option<Entry<K, C>> {
         let tag = self.live(slot)?.0;
-        let before = match displaced {
+        match displaced {
             Displaced::Nothing => {
-                return self.remove(slot, false).and_then(|removed| {
-                    Some(Entry {
-                        key: removed.key?,
+                let removed = self.remove(slot, false)?;
+                Some(Entry {
+                    key: removed.key?,
+                    content: removed.content,
+                    expires: removed.expires,
+                })
+            }
+            Displaced::Entry(entry) => match self.put(tag, Some(slot), entry).1 {
+                Displaced::Entry(put) => Some(put),
+                Displaced::Nothing | Displaced::Tomb(_) => None,
+            },
+            Displaced::Tomb(before) => {
+                let removed = self.remove(slot, true)?;
+                let tomb = Slot::Tomb { tag, key: before };
+                match std::mem::replace(&mut self.slots[slot as usize], tomb) {
+                    Slot::Tomb { key, .. } => Some(Entry {
+                        key,
                         content: removed.content,
                         expires: removed.expires,
-                    })
-                });
+                    }),
+                    Slot::Live { .. } | Slot::Free { .. } => None,
+                }
             }
-            Displaced::Entry(entry) => {
-                self.objects += entry.content.objects();
-                Slot::Live { tag, entry }
-            }
-            Displaced::Tomb(key) => {
-                self.tombs += 1;
-                self.live -= 1;
-                Slot::Tomb { tag, key }
-            }
-        };
-        match std::mem::replace(&mut self.slots[slot as usize], before) {
-            Slot::Live { entry, .. } => {
-                self.objects -= entry.content.objects();
-                Some(entry)
-            }
-            Slot::Free { .. } | Slot::Tomb { .. } => None,
         }
     }
 
@@ -258,56 +281,53 @@ impl<K, C: Content> Shard<K, C> {
     pub(super) fn remove(&mut self, slot: u32, keep: bool) -> Option<Removed<K, C>> {
         self.live(slot)?;
         let free = Slot::Free { next: self.free };
-        let Slot::Live { tag, entry } = std::mem::replace(&mut self.slots[slot as usize], free)
+        let Slot::Live { tag, key, content } =
+            std::mem::replace(&mut self.slots[slot as usize], free)
         else {
             return None;
         };
+        let expires = self.times.get(slot as usize);
         self.live -= 1;
-        self.objects -= entry.content.objects();
+        self.objects -= content.objects();
         let key = if keep {
             self.tombs += 1;
-            self.slots[slot as usize] = Slot::Tomb {
-                tag,
-                key: entry.key,
-            };
+            self.slots[slot as usize] = Slot::Tomb { tag, key };
             None
         } else {
             self.free = slot;
             self.forget(tag, slot);
             self.tidy();
-            Some(entry.key)
+            Some(key)
         };
         Some(Removed {
             key,
-            content: entry.content,
-            expires: entry.expires,
+            content,
+            expires,
         })
     }
 
     pub(super) fn expire(&mut self, slot: u32, expires: u64) {
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.expires = expires;
-        }
+        self.times.set(slot as usize, expires, self.slots.len());
     }
 
     /// Puts other content into a slot; what was there comes back, or the new one.
     pub(super) fn replace(&mut self, slot: u32, content: C, expires: u64) -> Result<C, C> {
         let new = content.objects();
-        let Some(entry) = self.entry_mut(slot) else {
+        let Some(Slot::Live { content: old, .. }) = self.slots.get_mut(slot as usize) else {
             return Err(content);
         };
-        entry.expires = expires;
-        let old = std::mem::replace(&mut entry.content, content);
+        let old = std::mem::replace(old, content);
         recount(&mut self.objects, old.objects(), new);
+        self.expire(slot, expires);
         Ok(old)
     }
 
     /// Changes the content of a slot in place.
     pub(super) fn alter<R>(&mut self, slot: u32, change: impl FnOnce(&mut C) -> R) -> Option<R> {
-        let Slot::Live { entry, .. } = self.slots.get_mut(slot as usize)? else {
+        let Slot::Live { content, .. } = self.slots.get_mut(slot as usize)? else {
             return None;
         };
-        Some(counted(&mut entry.content, &mut self.objects, change))
+        Some(counted(content, &mut self.objects, change))
     }
 
     /// Forgets the keys of removed entries, which come back.
@@ -357,9 +377,9 @@ impl<K, C: Content> Shard<K, C> {
                     free += 1;
                     continue;
                 }
-                Slot::Live { tag, entry } => {
+                Slot::Live { tag, content, .. } => {
                     live += 1;
-                    objects += entry.content.objects();
+                    objects += content.objects();
                     tag
                 }
                 Slot::Tomb { tag, .. } => {
@@ -374,6 +394,7 @@ impl<K, C: Content> Shard<K, C> {
             (live, tombs, objects),
             (self.live, self.tombs, self.objects)
         );
+        self.times.check(self.slots.len());
         let mut next = self.free;
         while let Some(Slot::Free { next: after }) = self.slots.get(next as usize) {
             free -= 1;

@@ -15,8 +15,11 @@ const FIRST: u64 = 4;
 /// As many as 2^32 leaves need.
 const SEGMENTS: usize = 31;
 
+/// Made when its first leaf is.
+type Segment<K, C> = OnceLock<Box<[Cell<K, C>]>>;
+
 pub(super) struct Arena<K, C> {
-    segments: [OnceLock<Box<[Cell<K, C>]>>; SEGMENTS],
+    segments: [Segment<K, C>; SEGMENTS],
 }
 
 /// The segment of a leaf, and its place there.

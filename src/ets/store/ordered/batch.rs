@@ -4,7 +4,7 @@
 //! Until the closure has returned, entries of new keys are kept apart, and only those of keys that were there
 //! are changed in the leaves: so no place moves, and there is little to take back.
 
-use super::super::{Batch, Batched, Bin, Content, Entry, Terms};
+use super::super::{Batch, Batched, Bin, Content, Entry, Item, Terms};
 use super::directory::Route;
 use super::{Locked, OrderedStore};
 
@@ -69,7 +69,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         let mut objects: Vec<_> = objects.into_iter().map(Some).collect();
         let mut new: Vec<_> = firsts.iter().map(|_| None).collect();
         let mut undo = Vec::with_capacity(objects.len());
-        let (mut bin, mut lows) = (Bin::default(), Bin::default());
+        let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let done = {
             let _within = self.rank.enter()?;
             let keys = || {
@@ -138,8 +138,8 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
 }
 
 impl<K, C: Content> OrderedBatch<'_, K, C> {
-    fn lives(&self, spot: BatchSpot) -> Option<&Entry<K, C>> {
-        let entry = &self.leaves[spot.leaf].leaf.entries()[spot.at.ok()?];
+    fn lives(&self, spot: BatchSpot) -> Option<Item<'_, K, C>> {
+        let entry = self.leaves[spot.leaf].leaf.get(spot.at.ok()?)?;
         (self.now < entry.expires).then_some(entry)
     }
 
@@ -150,7 +150,7 @@ impl<K, C: Content> OrderedBatch<'_, K, C> {
             return;
         };
         match at {
-            Err(_) => self.bin.entries.extend(self.new[place].replace(entry)),
+            Err(_) => self.bin.entries(self.new[place].replace(entry)),
             Ok(at) => {
                 if let Some(old) = self.leaves[leaf].leaf.put(Ok(at), entry) {
                     let step = Step::Put(old);
@@ -184,10 +184,10 @@ impl<K, C: Content> Batch<K, C> for OrderedBatch<'_, K, C> {
         self.objects.get(i)?.as_ref()
     }
 
-    fn entry(&self, i: usize) -> Option<&Entry<K, C>> {
+    fn entry(&self, i: usize) -> Option<Item<'_, K, C>> {
         self.object(i)?;
         let place = self.places[i];
-        let new = self.new[place].as_ref();
+        let new = self.new[place].as_ref().map(Entry::item);
         new.or_else(|| self.lives(self.spots[place]))
     }
 
@@ -208,7 +208,7 @@ impl<K, C: Content> Batch<K, C> for OrderedBatch<'_, K, C> {
             return;
         };
         // The key is there already.
-        self.bin.keys.push(entry.key);
+        self.bin.keys([entry.key]);
         let place = self.places[i];
         let BatchSpot { leaf, at } = self.spots[place];
         let rest = match (&mut self.new[place], at) {
@@ -225,7 +225,7 @@ impl<K, C: Content> Batch<K, C> for OrderedBatch<'_, K, C> {
             }
             (None, Err(_)) => Some(entry.content),
         };
-        self.bin.contents.extend(rest);
+        self.bin.contents(rest);
     }
 }
 
@@ -237,11 +237,11 @@ impl<K, C: Content> Drop for OrderedBatch<'_, K, C> {
         while let Some(Undo { leaf, at, step }) = self.undo.pop() {
             let leaf = &mut self.leaves[leaf].leaf;
             match step {
-                Step::Put(old) => self.bin.entries.extend(leaf.put(Ok(at), old)),
+                Step::Put(old) => self.bin.entries(leaf.put(Ok(at), old)),
                 Step::Joined(objects, expires) => {
                     leaf.expire(at, expires);
                     let added = leaf.alter(at, |content| content.split_off(objects));
-                    self.bin.contents.extend(added);
+                    self.bin.contents(added);
                 }
             }
         }

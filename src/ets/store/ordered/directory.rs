@@ -179,7 +179,7 @@ impl<K: Ord> Directory<K> {
 impl<K> Directory<K> {
     /// The leaf at `at` is now reached by `route`, and a new one behind it by `new`. `lows` has that one's low,
     /// once for each lane.
-    pub(super) fn split(&self, at: usize, route: Route, lows: Vec<K>, new: Route) {
+    pub(super) fn split(&self, at: usize, route: Route, lows: impl Iterator<Item = K>, new: Route) {
         for (lane, low) in self.lanes.iter().zip(lows) {
             let mut lane = lane.write();
             lane.routes[at] = route;

@@ -1,23 +1,30 @@
-//! One leaf of an ordered store: entries in the order of their keys.
+//! One leaf of an ordered store: entries in the order of their keys, a column for the keys and others for the
+//! rest.
 //!
 //! # Invariants
-//! 1. The keys ascend, and no two are equal.
-//! 2. `objects` is the sum over the contents, also when a closure that changes one panics.
+//! 1. The keys ascend, and no two are equal. The columns are equally long.
+//! 2. The entries and `more` are the sum over the objects of the contents, also when a closure that changes one panics.
 //! 3. Code of users runs in the searches (their `Ord`) and in the closures given to `alter`, with nothing
 //!    half done. What is taken out is returned, never dropped here.
 
 use std::borrow::Borrow;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
-use super::super::{Content, Entry, Removed, counted, recount};
+use super::super::times::Times;
+use super::super::{Content, Entry, Item, Removed, counted, recount};
 
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Leaf<K, C> {
     /// Changes whenever the range of keys does that belongs here.
     pub(super) version: u32,
-    entries: Vec<Entry<K, C>>,
-    objects: usize,
+    /// By themselves, as a search looks at nothing else.
+    keys: Vec<K>,
+    contents: Vec<C>,
+    times: Times,
+    /// How many more objects there are than entries, which a write in the place of another seldom changes;
+    /// less than none if a closure that panicked has left a content empty.
+    more: usize,
     /// Where that range begins, except for the first leaf and those not in use.
     pub(super) low: Option<K>,
 }
@@ -26,24 +33,50 @@ impl<K, C> Default for Leaf<K, C> {
     fn default() -> Self {
         Leaf {
             version: 0,
+            keys: Vec::new(),
+            contents: Vec::new(),
+            times: Times::default(),
+            more: 0,
             low: None,
-            entries: Vec::new(),
-            objects: 0,
         }
     }
 }
 
 impl<K, C: Content> Leaf<K, C> {
-    pub(super) fn entries(&self) -> &[Entry<K, C>] {
-        &self.entries
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) fn key(&self, at: usize) -> &K {
+        &self.keys[at]
+    }
+
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> Option<Item<'_, K, C>> {
+        Some(Item {
+            key: self.keys.get(at)?,
+            content: &self.contents[at],
+            expires: self.times.get(at),
+        })
+    }
+
+    /// The entries of some places.
+    pub(super) fn items(
+        &self,
+        places: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = Item<'_, K, C>> {
+        places.filter_map(|at| self.get(at))
     }
 
     pub(super) fn objects(&self) -> usize {
-        self.objects
+        self.keys.len().wrapping_add(self.more)
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<K, C>>() + self.objects * C::EACH
+        self.keys.capacity() * size_of::<K>()
+            + self.contents.capacity() * size_of::<C>()
+            + self.times.memory()
+            + self.objects() * C::EACH
     }
 
     /// Where `key` is, or where it would be.
@@ -52,8 +85,7 @@ impl<K, C: Content> Leaf<K, C> {
     where
         K: Borrow<Q>,
     {
-        self.entries
-            .binary_search_by(|entry| entry.key.borrow().cmp(key))
+        self.keys.binary_search_by(|other| other.borrow().cmp(key))
     }
 
     /// How many keys come before those that `from` lets in.
@@ -74,7 +106,7 @@ impl<K, C: Content> Leaf<K, C> {
         K: Borrow<Q>,
     {
         match to {
-            Bound::Unbounded => self.entries.len(),
+            Bound::Unbounded => self.keys.len(),
             Bound::Included(key) => self.find(key).map_or_else(|at| at, |at| at + 1),
             Bound::Excluded(key) => self.find(key).unwrap_or_else(|at| at),
         }
@@ -86,102 +118,126 @@ impl<K, C: Content> Leaf<K, C> {
         at: Result<usize, usize>,
         entry: Entry<K, C>,
     ) -> Option<Entry<K, C>> {
-        let objects = entry.content.objects();
+        let Entry {
+            key,
+            content,
+            expires,
+        } = entry;
         match at {
-            Ok(at) => {
-                let old = std::mem::replace(&mut self.entries[at], entry);
-                recount(&mut self.objects, old.content.objects(), objects);
-                Some(old)
-            }
+            Ok(at) => Some(Entry {
+                key: std::mem::replace(&mut self.keys[at], key),
+                expires: self.times.get(at),
+                content: self.replace(at, content, expires),
+            }),
             Err(at) => {
-                self.objects += objects;
-                self.entries.insert(at, entry);
+                recount(&mut self.more, 1, content.objects());
+                self.keys.insert(at, key);
+                self.contents.insert(at, content);
+                self.times.insert(at, expires, self.keys.len());
                 None
             }
         }
     }
 
-    pub(super) fn take(&mut self, at: usize) -> Entry<K, C> {
-        let entry = self.entries.remove(at);
-        self.objects -= entry.content.objects();
-        entry
-    }
-
     pub(super) fn remove(&mut self, at: usize) -> Removed<K, C> {
-        let entry = self.take(at);
+        let content = self.contents.remove(at);
+        recount(&mut self.more, content.objects(), 1);
         Removed {
-            key: Some(entry.key),
-            content: entry.content,
-            expires: entry.expires,
+            key: Some(self.keys.remove(at)),
+            content,
+            expires: self.times.remove(at),
         }
     }
 
     pub(super) fn expire(&mut self, at: usize, expires: u64) {
-        self.entries[at].expires = expires;
+        self.times.set(at, expires, self.keys.len());
     }
 
     /// Puts other content under the key at `at`; what was there comes back.
     pub(super) fn replace(&mut self, at: usize, content: C, expires: u64) -> C {
-        let entry = &mut self.entries[at];
-        entry.expires = expires;
-        let old = std::mem::replace(&mut entry.content, content);
-        recount(&mut self.objects, old.objects(), entry.content.objects());
+        self.expire(at, expires);
+        let new = content.objects();
+        let old = std::mem::replace(&mut self.contents[at], content);
+        recount(&mut self.more, old.objects(), new);
         old
     }
 
     /// Changes a content in place.
     pub(super) fn alter<R>(&mut self, at: usize, change: impl FnOnce(&mut C) -> R) -> R {
-        counted(&mut self.entries[at].content, &mut self.objects, change)
+        counted(&mut self.contents[at], &mut self.more, change)
     }
 
     /// Takes out all.
-    pub(super) fn clear(&mut self) -> Vec<Entry<K, C>> {
-        self.objects = 0;
-        std::mem::take(&mut self.entries)
+    pub(super) fn clear(&mut self) -> (Vec<K>, Vec<C>) {
+        self.more = 0;
+        self.times = Times::default();
+        (
+            std::mem::take(&mut self.keys),
+            std::mem::take(&mut self.contents),
+        )
     }
 
-    /// Moves what is at `at` and behind into an empty one.
-    pub(super) fn split_into(&mut self, at: usize, empty: &mut Self) {
-        empty.entries = self.entries.split_off(at);
-        let moved = empty.entries.iter().map(|entry| entry.content.objects());
-        empty.objects = moved.sum();
-        self.objects -= empty.objects;
+    /// Moves what is at `at` and behind to the end of another.
+    pub(super) fn move_to(&mut self, at: usize, to: &mut Self) {
+        let moved = self.contents[at..].iter().map(Content::objects);
+        let more = moved.sum::<usize>().wrapping_sub(self.keys.len() - at);
+        self.more = self.more.wrapping_sub(more);
+        to.more = to.more.wrapping_add(more);
+        self.times.move_to(at, &mut to.times, to.keys.len());
+        to.keys.extend(self.keys.drain(at..));
+        to.contents.extend(self.contents.drain(at..));
+        to.times.fill(to.keys.len());
+        // Not more room than a leaf fills again.
+        self.keys.shrink_to(2 * at);
+        self.contents.shrink_to(2 * at);
     }
 
-    /// Moves all into the one before it.
-    pub(super) fn join_to(&mut self, before: &mut Self) {
-        before.entries.append(&mut self.entries);
-        before.objects += std::mem::take(&mut self.objects);
-        self.entries = Vec::new();
-    }
-
-    /// Puts in entries of keys that are not there, ascending, with the places where `find` said they would
-    /// be.
-    pub(super) fn put_all(&mut self, new: Vec<(usize, Entry<K, C>)>) {
+    /// Puts in entries of keys that are not there, with the places where `find` said they would be.
+    pub(super) fn put_all(&mut self, mut new: Vec<(usize, Entry<K, C>)>) {
+        // They are sorted, unless the order of the keys is none.
+        new.sort_by_key(|(at, _)| *at);
         let Some((first, _)) = new.first() else {
             return;
         };
-        let behind = self.entries.split_off(*first);
+        let mut behind = Leaf::default();
+        self.move_to(*first, &mut behind);
+        let (more, mut moved) = (behind.keys.len() + new.len(), 0);
+        self.keys.reserve_exact(more);
+        self.contents.reserve_exact(more);
+        let times = behind.times;
+        let mut behind = behind.keys.into_iter().zip(behind.contents);
         let mut at = *first;
-        self.entries.reserve(behind.len() + new.len());
-        let mut behind = behind.into_iter();
         for (place, entry) in new {
-            self.entries.extend(behind.by_ref().take(place - at));
+            for (key, content) in behind.by_ref().take(place - at) {
+                self.push(key, content, times.get(moved));
+                moved += 1;
+            }
             at = place;
-            self.objects += entry.content.objects();
-            self.entries.push(entry);
+            self.push(entry.key, entry.content, entry.expires);
         }
-        self.entries.extend(behind);
+        for (key, content) in behind {
+            self.push(key, content, times.get(moved));
+            moved += 1;
+        }
     }
 
-    /// Invariants 1 and 2.
+    fn push(&mut self, key: K, content: C, expires: u64) {
+        recount(&mut self.more, 1, content.objects());
+        self.keys.push(key);
+        self.contents.push(content);
+        self.expire(self.keys.len() - 1, expires);
+    }
+
+    /// The invariants.
     #[cfg(test)]
     pub(super) fn check(&self)
     where
         K: Ord,
     {
-        assert!(self.entries.is_sorted_by(|a, b| a.key < b.key));
-        let objects = self.entries.iter().map(|entry| entry.content.objects());
-        assert_eq!(objects.sum::<usize>(), self.objects);
+        assert!(self.keys.is_sorted_by(|a, b| a < b));
+        assert_eq!(self.keys.len(), self.contents.len());
+        self.times.check(self.keys.len());
+        let objects = self.contents.iter().map(Content::objects);
+        assert_eq!(objects.sum::<usize>(), self.objects());
     }
 }

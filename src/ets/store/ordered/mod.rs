@@ -33,13 +33,16 @@ mod directory;
 mod leaf;
 mod seek;
 
+/// Whether to go on, and where.
+type Onward<K> = ControlFlow<Option<Bound<K>>, Bound<K>>;
+
 pub(crate) use batch::OrderedBatch;
 pub(crate) use seek::Seek;
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Part, Place, Removed, SLICE, Spot, Store, Swept,
-    Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Item, Part, Place, Removed, SLICE, Spot, Store,
+    Swept, Terms,
 };
 use crate::sync::atomic::AtomicIsize;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -130,8 +133,8 @@ impl<K, C> OrderedSpot<'_, K, C> {
 }
 
 impl<K, C: Content> Spot<K, C> for OrderedSpot<'_, K, C> {
-    fn entry(&self) -> Option<&Entry<K, C>> {
-        self.leaf.entries().get(self.found()?)
+    fn entry(&self) -> Option<Item<'_, K, C>> {
+        self.leaf.get(self.found()?)
     }
 
     fn alter<R>(&mut self, change: impl FnOnce(&mut C) -> R) -> Option<R> {
@@ -166,7 +169,7 @@ impl<K, C: Content> Spot<K, C> for OrderedSpot<'_, K, C> {
         if lived {
             return old;
         }
-        self.bin.entries.extend(old);
+        self.bin.entries(old);
         None
     }
 }
@@ -200,7 +203,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         let leaf = self.arena.get(number).write();
         Locked {
             number,
-            entries: leaf.entries().len(),
+            entries: leaf.len(),
             counted: leaf.objects(),
             objects: &self.objects[directory::thread() & (self.objects.len() - 1)],
             leaf,
@@ -228,33 +231,32 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
     }
 
     /// Splits the leaf or joins it with another if its size asks for it.
-    fn settle(&self, locked: &mut Locked<'_, K, C>, bin: &mut Bin<K, C>) {
-        let entries = locked.leaf.entries().len();
+    /// What is to be dropped when the lock is free goes to `lows`.
+    fn settle(&self, locked: &mut Locked<'_, K, C>, lows: &mut Vec<K>) {
+        let entries = locked.leaf.len();
         if entries > self.most {
-            self.split(locked, bin);
+            self.split(locked, lows);
         } else if entries < self.most / 8 && entries < locked.entries {
-            self.join(locked, bin);
+            self.join(locked, lows);
         }
     }
 
     /// Moves entries from the end of the leaf into new ones until it is not too large.
-    fn split(&self, locked: &mut Locked<'_, K, C>, bin: &mut Bin<K, C>) {
+    fn split(&self, locked: &mut Locked<'_, K, C>, lows: &mut Vec<K>) {
         let Some(mut pool) = self.pool.try_lock() else {
             return;
         };
         locked.count();
-        while locked.leaf.entries().len() > self.most {
-            // What runs code of the keys comes first. Clones go into the bin, as the next may panic.
+        while locked.leaf.len() > self.most {
+            // What runs code of the keys comes first. Clones lie outside, as the next may panic.
             let here = locked.route();
             let Some(place) = self.directory.find(locked.leaf.low.as_ref(), &[here]) else {
                 return;
             };
-            let at = locked.leaf.entries().len() - self.most / 2;
-            let before = bin.keys.len();
+            let at = locked.leaf.len() - self.most / 2;
             for _ in 0..=self.directory.lanes() {
-                bin.keys.push(locked.leaf.entries()[at].key.clone());
+                lows.push(locked.leaf.key(at).clone());
             }
-            let mut lows = bin.keys.split_off(before);
             let number = pool.take();
             // Nobody stays in there.
             let mut new = self.arena.get(number).write();
@@ -264,20 +266,21 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
                 leaf: number,
                 version: new.version,
             };
-            self.directory.split(place, here.next(), lows, to_new);
+            self.directory
+                .split(place, here.next(), lows.drain(..), to_new);
             locked.leaf.version = here.next().version;
-            locked.leaf.split_into(at, &mut new);
+            locked.leaf.move_to(at, &mut new);
             locked.counted = locked.leaf.objects();
         }
     }
 
     /// Joins the leaf with the one after it or before it, if they may and nobody is at that one.
-    fn join(&self, locked: &mut Locked<'_, K, C>, bin: &mut Bin<K, C>) {
+    fn join(&self, locked: &mut Locked<'_, K, C>, lows: &mut Vec<K>) {
         let Some(mut pool) = self.pool.try_lock() else {
             return;
         };
         locked.count();
-        let ours = locked.leaf.entries().len();
+        let ours = locked.leaf.len();
         let fits = |theirs: usize| ours == 0 || theirs == 0 || ours + theirs <= self.most / 2;
         let here = locked.route();
         let low = locked.leaf.low.as_ref();
@@ -290,7 +293,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
             let Some(mut other) = self.arena.get(there.leaf).try_write() else {
                 continue;
             };
-            if !fits(other.entries().len()) {
+            if !fits(other.len()) {
                 continue;
             }
             let (routes, first, second) = match is_after {
@@ -301,11 +304,11 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
                 return;
             };
             let [stays, goes] = routes.map(Route::next);
-            self.directory.join(place, stays, &mut bin.keys);
+            self.directory.join(place, stays, lows);
             first.version = stays.version;
             second.version = goes.version;
-            second.join_to(first);
-            bin.keys.extend(second.low.take());
+            second.move_to(0, first);
+            lows.extend(second.low.take());
             pool.free.push(goes.leaf);
             locked.counted = locked.leaf.objects();
             return;
@@ -317,17 +320,18 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         locked: &mut Locked<'_, K, C>,
         terms: &impl Terms,
         at: Result<usize, usize>,
-        bin: &mut Bin<K, C>,
+        (bin, lows): (&mut Bin<K, C>, &mut Vec<K>),
         work: impl FnOnce(OrderedSpot<'_, K, C>) -> R,
     ) -> R {
-        let lives = at.is_ok_and(|at| locked.leaf.entries()[at].lives(terms));
+        let entry = at.ok().and_then(|at| locked.leaf.get(at));
+        let lives = entry.is_some_and(|entry| entry.lives(terms));
         let done = work(OrderedSpot {
             at,
             lives,
             leaf: &mut locked.leaf,
             bin,
         });
-        self.settle(locked, bin);
+        self.settle(locked, lows);
         done
     }
 
@@ -339,7 +343,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         &self,
         terms: &T,
         (from, to): (Bound<&Q>, Bound<&Q>),
-        mut visit: impl FnMut(&Entry<K, C>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Item<'_, K, C>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, T::Refusal>
     where
         K: Borrow<Q>,
@@ -363,15 +367,15 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
                 terms.admit()?;
                 let (start, end) = (leaf.start(from), leaf.end(to));
                 let end_of_slice = end.min(start.saturating_add(SLICE));
-                for entry in &leaf.entries()[start.min(end)..end_of_slice] {
+                for entry in leaf.items(start..end_of_slice) {
                     if entry.lives(terms) && visit(entry).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
                 if end_of_slice < end {
-                    let last = leaf.entries()[end_of_slice - 1].key.clone();
+                    let last = leaf.key(end_of_slice - 1).clone();
                     (Bound::Excluded(last), Some(route))
-                } else if end < leaf.entries().len() {
+                } else if end < leaf.len() {
                     return Ok(ControlFlow::Continue(()));
                 } else {
                     match self.directory.after(leaf.low.as_ref()) {
@@ -390,7 +394,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         &self,
         terms: &T,
         (from, to): (Bound<&Q>, Bound<&Q>),
-        mut visit: impl FnMut(&Entry<K, C>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Item<'_, K, C>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, T::Refusal>
     where
         K: Borrow<Q>,
@@ -414,13 +418,13 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
                 terms.admit()?;
                 let (start, end) = (leaf.start(from), leaf.end(to));
                 let start_of_slice = start.max(end.saturating_sub(SLICE));
-                for entry in leaf.entries()[start_of_slice.min(end)..end].iter().rev() {
+                for entry in leaf.items(start_of_slice..end).rev() {
                     if entry.lives(terms) && visit(entry).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
                 if start_of_slice > start {
-                    let last = leaf.entries()[start_of_slice].key.clone();
+                    let last = leaf.key(start_of_slice).clone();
                     (Bound::Excluded(last), Some(route))
                 } else if start > 0 {
                     return Ok(ControlFlow::Continue(()));
@@ -444,8 +448,8 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         from: &Bound<K>,
         visit: &mut impl FnMut(&mut OrderedSpot<'_, K, C>) -> ControlFlow<()>,
         expired_too: bool,
-    ) -> Result<ControlFlow<Option<Bound<K>>, Bound<K>>, T::Refusal> {
-        let mut bin = Bin::default();
+    ) -> Result<Onward<K>, T::Refusal> {
+        let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let _within = self.rank.enter()?;
         let mut locked = loop {
             let route = match from {
@@ -462,7 +466,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         let mut at = leaf.start(from.as_ref());
         let mut flow = ControlFlow::Continue(());
         for _ in 0..SLICE {
-            let Some(entry) = leaf.entries().get(at) else {
+            let Some(entry) = leaf.get(at) else {
                 break;
             };
             if !expired_too && !entry.lives(terms) {
@@ -481,17 +485,15 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
                 break;
             }
         }
-        let next = if at < leaf.entries().len() || flow.is_break() {
+        let next = if at < leaf.len() || flow.is_break() {
             // Behind the last that was visited and stays.
-            let last = at
-                .checked_sub(1)
-                .map(|last| leaf.entries()[last].key.clone());
+            let last = at.checked_sub(1).map(|last| leaf.key(last).clone());
             Some(last.map_or_else(|| from.clone(), Bound::Excluded))
         } else {
             let after = self.directory.after(leaf.low.as_ref());
             after.map(|(low, _)| Bound::Included(low))
         };
-        self.settle(&mut locked, &mut bin);
+        self.settle(&mut locked, &mut lows);
         Ok(match (flow, next) {
             (ControlFlow::Continue(()), Some(next)) => ControlFlow::Continue(next),
             (_, next) => ControlFlow::Break(next),
@@ -512,14 +514,14 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
             assert!(leaf.low == *low);
             leaf.check();
             objects += leaf.objects();
-            let keys = || leaf.entries().iter().map(|entry| &entry.key);
+            let keys = || (0..leaf.len()).map(|at| leaf.key(at));
             assert!(low.as_ref().is_none_or(|low| keys().all(|key| key >= low)));
             let high = routes.get(i + 1).and_then(|(low, _)| low.as_ref());
             assert!(high.is_none_or(|high| keys().all(|key| key < high)));
         }
         for number in &pool.free {
             let leaf = self.arena.get(*number).read();
-            assert!(leaf.entries().is_empty() && leaf.low.is_none());
+            assert!(leaf.len() == 0 && leaf.low.is_none());
             assert!(routes.iter().all(|(_, route)| route.leaf != *number));
         }
         assert_eq!(routes.len() + pool.free.len(), pool.made as usize);
@@ -559,19 +561,21 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
         key: K,
         work: impl FnOnce(&mut Place<'_, K, OrderedSpot<'_, K, C>>) -> R,
     ) -> Result<R, T::Refusal> {
-        let mut bin = Bin::default();
+        let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let mut slot = None;
         let key = slot.insert(key);
         let _within = self.rank.enter()?;
         let mut locked = self.leaf_of(key);
         terms.admit()?;
         let at = locked.leaf.find(key);
-        Ok(self.place(&mut locked, terms, at, &mut bin, |spot| {
-            work(&mut Place {
-                spot,
-                key: &mut slot,
-            })
-        }))
+        Ok(
+            self.place(&mut locked, terms, at, (&mut bin, &mut lows), |spot| {
+                work(&mut Place {
+                    spot,
+                    key: &mut slot,
+                })
+            }),
+        )
     }
 
     fn batch<T: Terms, R>(
@@ -587,7 +591,7 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
         &self,
         terms: &T,
         from: Option<&Bound<K>>,
-        mut visit: impl FnMut(&Entry<K, C>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Item<'_, K, C>) -> ControlFlow<()>,
     ) -> Result<Option<Bound<K>>, T::Refusal> {
         let mut end = None;
         let from = from.map_or(Bound::Unbounded, Bound::as_ref);
@@ -638,7 +642,7 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
     }
 
     fn clear<T: Terms>(&self, terms: &T) -> Result<Cleared<K, C>, T::Refusal> {
-        let mut bin = Bin::<K, C>::default();
+        let mut lows = Vec::new();
         let _within = self.rank.enter()?;
         // While it is held no leaf comes or goes, so no version changes.
         let mut pool = self.pool.lock();
@@ -653,16 +657,17 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
         let mut parts = Vec::with_capacity(leaves.len());
         let mut only = None;
         for locked in &mut leaves {
-            parts.push(Part::Entries(locked.leaf.clear()));
+            let (keys, contents) = locked.leaf.clear();
+            parts.push(Part::Columns(keys, contents));
             locked.leaf.version = locked.leaf.version.wrapping_add(1);
-            bin.keys.extend(locked.leaf.low.take());
+            lows.extend(locked.leaf.low.take());
             match only {
                 None => only = Some(locked.route()),
                 Some(_) => pool.free.push(locked.number),
             }
         }
         if let Some(only) = only {
-            self.directory.clear(only, &mut bin.keys);
+            self.directory.clear(only, &mut lows);
         }
         Ok(Cleared { parts, objects })
     }
@@ -682,7 +687,7 @@ impl<K: Ord + Clone + Borrow<Q> + 'static, C: Content, Q: Ord + ?Sized> Find<K, 
         &self,
         terms: &T,
         key: &Q,
-        look: impl FnOnce(Option<&Entry<K, C>>) -> R,
+        look: impl FnOnce(Option<Item<'_, K, C>>) -> R,
     ) -> Result<R, T::Refusal> {
         let _within = self.rank.enter()?;
         let leaf = loop {
@@ -691,7 +696,7 @@ impl<K: Ord + Clone + Borrow<Q> + 'static, C: Content, Q: Ord + ?Sized> Find<K, 
             }
         };
         terms.admit()?;
-        let entry = leaf.find(key).ok().map(|at| &leaf.entries()[at]);
+        let entry = leaf.find(key).ok().and_then(|at| leaf.get(at));
         Ok(look(entry.filter(|entry| entry.lives(terms))))
     }
 
@@ -701,12 +706,16 @@ impl<K: Ord + Clone + Borrow<Q> + 'static, C: Content, Q: Ord + ?Sized> Find<K, 
         key: &Q,
         work: impl FnOnce(&mut OrderedSpot<'_, K, C>) -> R,
     ) -> Result<R, T::Refusal> {
-        let mut bin = Bin::default();
+        let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let _within = self.rank.enter()?;
         let mut locked = self.leaf_of(key);
         terms.admit()?;
         let at = locked.leaf.find(key);
-        Ok(self.place(&mut locked, terms, at, &mut bin, |mut spot| work(&mut spot)))
+        Ok(
+            self.place(&mut locked, terms, at, (&mut bin, &mut lows), |mut spot| {
+                work(&mut spot)
+            }),
+        )
     }
 
     /// From the key that comes before, if `key` itself is not there.

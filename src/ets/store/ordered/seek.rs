@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::ops::Bound;
 
-use super::super::{Content, Entry, Terms};
+use super::super::{Content, Item, Terms};
 use super::OrderedStore;
 use super::directory::Route;
 use super::leaf::Leaf;
@@ -44,14 +44,13 @@ impl<Q: Ord + ?Sized> Seek<'_, Q> {
         self,
         leaf: &'l Leaf<K, C>,
         terms: &impl Terms,
-    ) -> Option<&'l Entry<K, C>> {
-        let entries = leaf.entries();
-        let lives = |entry: &&Entry<K, C>| entry.lives(terms);
-        let up = |from: usize| entries[from..].iter().find(lives);
-        let down = |to: usize| entries[..to].iter().rev().find(lives);
+    ) -> Option<Item<'l, K, C>> {
+        let lives = |entry: &Item<'l, K, C>| entry.lives(terms);
+        let up = |from: usize| leaf.items(from..leaf.len()).find(lives);
+        let down = |to: usize| leaf.items(0..to).rev().find(lives);
         match self {
             Seek::First => up(0),
-            Seek::Last => down(entries.len()),
+            Seek::Last => down(leaf.len()),
             Seek::After(key) => up(leaf.start(Bound::Excluded(key))),
             Seek::Before(key) => down(leaf.end(Bound::Excluded(key))),
             Seek::AtOrBefore(key) => down(leaf.end(Bound::Included(key))),
@@ -66,7 +65,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         &self,
         terms: &T,
         seek: Seek<'_, Q>,
-        look: impl FnOnce(Option<&Entry<K, C>>) -> R,
+        look: impl FnOnce(Option<Item<'_, K, C>>) -> R,
     ) -> Result<R, T::Refusal>
     where
         K: Borrow<Q>,

@@ -98,7 +98,11 @@ fn all<K: Clone + 'static, C: Content + Clone>(
 ) -> Vec<Entry<K, C>> {
     let mut seen = Vec::new();
     let end = store.scan(open, None, |entry| {
-        seen.push(entry.clone());
+        seen.push(Entry {
+            key: entry.key.clone(),
+            content: entry.content.clone(),
+            expires: entry.expires,
+        });
         ControlFlow::Continue(())
     });
     assert!(matches!(end, Ok(None)));

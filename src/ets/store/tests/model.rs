@@ -153,7 +153,7 @@ fn lists_agree_with_a_model(store: impl Checked<u64, Many<u64>>, seed: u64) {
                 assert_eq!(merged.map(|(_, left)| left), Ok(Vec::new()));
             }
         }
-        assert_eq!(store.len(), model.values().map(Vec::len).sum());
+        assert_eq!(store.len(), model.values().map(Vec::len).sum::<usize>());
     }
     store.check();
     let mut seen: Vec<_> = all(&store, &open)

@@ -69,7 +69,7 @@ fn nobody_disturbs_the_keys_of_another(store: &(impl Checked<u64, Numbers> + Syn
                 5 => {
                     let mut mine = 0;
                     let end = store.scan(&open, None, |entry| {
-                        mine += usize::from(entry.key % THREADS == thread);
+                        mine += usize::from(*entry.key % THREADS == thread);
                         ControlFlow::Continue(())
                     });
                     assert!(end.is_ok());
@@ -78,7 +78,7 @@ fn nobody_disturbs_the_keys_of_another(store: &(impl Checked<u64, Numbers> + Syn
                 6 if step % 7 == 0 => {
                     let mut taken = 0;
                     let end = store.edit(&open, None, |spot| {
-                        let key = spot.entry().map(|entry| entry.key);
+                        let key = spot.entry().map(|entry| *entry.key);
                         if key.is_some_and(|key| key % THREADS == thread && key % 5 == 0) {
                             taken += usize::from(spot.remove().is_some());
                         }
@@ -249,11 +249,11 @@ fn what_is_found_as_the_first_or_the_next_has_been_that_for_a_moment() {
         }
         while !over.load(Acquire) {
             for seek in [Seek::First, Seek::After(&5)] {
-                let found = store.seek(&open, seek, |entry| entry.map(|entry| entry.key));
+                let found = store.seek(&open, seek, |entry| entry.map(|entry| *entry.key));
                 assert!([Ok(Some(10)), Ok(Some(100))].contains(&found), "{found:?}");
             }
             let found = store.seek(&open, Seek::Before(&150), |entry| {
-                entry.map(|entry| entry.key)
+                entry.map(|entry| *entry.key)
             });
             assert!([Ok(Some(10)), Ok(Some(100))].contains(&found), "{found:?}");
         }

@@ -26,7 +26,7 @@ fn in_steps<S: Store<u64, One<u64>>>(
     loop {
         let rest = seen.len() + step;
         let more = store.scan(open, from.as_ref(), |entry| {
-            seen.push(entry.key);
+            seen.push(*entry.key);
             match seen.len() == rest {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -86,7 +86,7 @@ fn a_traversal_goes_on_from_a_removed_key_only_while_fixed() {
     loop {
         let mut next = None;
         let _more = store.scan(&open, from.as_ref(), |entry| {
-            next = Some(entry.key);
+            next = Some(*entry.key);
             ControlFlow::Break(())
         });
         let Some(key) = next else {
@@ -171,7 +171,7 @@ fn edits(store: impl Checked<u64, One<u64>>, seed: u64) {
     let (mut seen, mut removed, mut from) = (Vec::new(), Vec::new(), None);
     loop {
         let more = store.edit(&open, from.as_ref(), |spot| {
-            let key = spot.entry().unwrap().key;
+            let key = *spot.entry().unwrap().key;
             seen.push(key);
             match key % 3 {
                 0 => removed.extend(spot.remove()),
@@ -242,8 +242,8 @@ fn ranges_and_neighbours_are_those_of_a_sorted_map() {
             let expected: Vec<u64> = model.keys().copied().filter(inside).collect();
             let limit = random.below(60) as usize;
             let mut seen = Vec::new();
-            let mut visit = |entry: &Entry<u64, One<u64>>| {
-                seen.push(entry.key);
+            let mut visit = |entry: Item<'_, u64, One<u64>>| {
+                seen.push(*entry.key);
                 match seen.len() > limit {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
@@ -266,7 +266,7 @@ fn ranges_and_neighbours_are_those_of_a_sorted_map() {
             }
             let key = random.below(1_000);
             let found = |seek: Seek<'_, u64>| {
-                let found = store.seek(&open, seek, |entry| entry.map(|entry| entry.key));
+                let found = store.seek(&open, seek, |entry| entry.map(|entry| *entry.key));
                 found.unwrap()
             };
             let first = |mut keys: std::collections::btree_map::Range<'_, u64, u64>| {
