@@ -14,7 +14,7 @@ use crate::ets::codec::{encode, encode_values};
 use crate::ets::draft::Draft;
 use crate::ets::engine::Holds;
 use crate::ets::kind::Keeps;
-use crate::ets::store::{Entry, Store, Terms};
+use crate::ets::store::{Item, Store, Terms};
 use crate::ets::table::Inner;
 
 /// A block is closed when it has so many bytes. The lock of a part of the table is held no longer.
@@ -91,13 +91,13 @@ pub(super) fn save<K: Serialize + 'static, V: Serialize + 'static, Kind: Keeps<K
 
 /// Adds an entry to a block.
 fn record<K: Serialize + 'static, V: Serialize + 'static, Kind: Keeps<K, V>>(
-    entry: &Entry<K, Kind::Content<V>>,
+    entry: Item<'_, K, Kind::Content<V>>,
     now: u64,
     block: Vec<u8>,
 ) -> Result<Vec<u8>, postcard::Error> {
-    let block = encode(&entry.key, block)?;
+    let block = encode(entry.key, block)?;
     let block = encode(&left(entry.expires, now), block)?;
-    encode_values(&entry.content, block)
+    encode_values(entry.content, block)
 }
 
 /// Puts the head where its place was kept, and all of the file on the disk.

@@ -315,7 +315,7 @@ impl<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>> PersistentTable
                 let values = entry.content.values();
                 let kept: Vec<_> = values
                     .iter()
-                    .filter(|value| !wanted(&entry.key, value))
+                    .filter(|value| !wanted(entry.key, value))
                     .collect();
                 let picked = values.len() - kept.len();
                 if picked == 0 {
@@ -344,7 +344,7 @@ impl<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>> PersistentTable
                 let values = entry.content.values();
                 let new: Vec<_> = values
                     .iter()
-                    .map(|value| replace(&entry.key, value))
+                    .map(|value| replace(entry.key, value))
                     .collect();
                 let count = new.iter().flatten().count();
                 if count == 0 {
@@ -577,7 +577,7 @@ where
 /// Visits the entries of a table, until there is an error.
 fn each_entry<K: 'static, V: 'static, Kind: Persists<K, V>>(
     inner: &crate::ets::table::Inner<K, V, Kind>,
-    mut visit: impl FnMut(&crate::ets::store::Entry<K, Kind::Content<V>>) -> Result<(), PersistError>,
+    mut visit: impl FnMut(crate::ets::store::Item<'_, K, Kind::Content<V>>) -> Result<(), PersistError>,
 ) -> Result<(), PersistError> {
     use std::ops::ControlFlow::{Break, Continue};
     let mut visited = Ok(());

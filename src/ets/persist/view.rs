@@ -20,7 +20,7 @@ use crate::ets::codec::{Stored, content_of, encode, encode_values};
 use crate::ets::common::Need;
 use crate::ets::engine::{Holds, Storage};
 use crate::ets::kind::{Finds, Keeps};
-use crate::ets::store::{Entry, Find, NEVER};
+use crate::ets::store::{Find, Item, NEVER};
 use crate::ets::table::Inner;
 use crate::ets::{Bag, DuplicateBag, OrderedSet, Set, TableKind};
 
@@ -289,7 +289,7 @@ where
         }
         let pass = self.inner.common.pass(Need::Keep);
         let looked = self.inner.store.read(&pass, key, |entry| {
-            look(entry.map(|entry| (&entry.key, &entry.content, entry.expires)))
+            look(entry.map(|entry| (entry.key, entry.content, entry.expires)))
         });
         Ok(looked?)
     }
@@ -330,12 +330,12 @@ where
     /// As [`put`](Self::put) or [`remove`](Self::remove), under the key of an entry of the table itself.
     pub(super) fn change_entry(
         &mut self,
-        entry: &Entry<K, Kind::Content<V>>,
+        entry: Item<'_, K, Kind::Content<V>>,
         to: Option<Kind::Content<V>>,
     ) -> Result<(), PersistError> {
-        let old = match self.pending.unsaved.get(&entry.key) {
+        let old = match self.pending.unsaved.get(entry.key) {
             Some(_) => None,
-            None => Some(encode(&entry.key, Vec::new()).map_err(misfit)?),
+            None => Some(encode(entry.key, Vec::new()).map_err(misfit)?),
         };
         let record = match &to {
             None => None,
@@ -356,7 +356,7 @@ where
         }
         let pass = self.inner.common.pass(Need::Keep);
         let bytes = self.inner.store.read(&pass, key, |entry| {
-            entry.map(|entry| encode(&entry.key, Vec::new()))
+            entry.map(|entry| encode(entry.key, Vec::new()))
         })?;
         bytes.transpose().map_err(misfit)
     }
