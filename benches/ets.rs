@@ -1,4 +1,4 @@
-//! The stores of tables beside the concurrent maps that could be used in their place, and beside the bare
+//! Tables beside the concurrent maps that could be used in their place, and beside the bare
 //! locked maps of std. Guarded: `ets_read` and `ets_write` at least 0.8 of the better of scc and dashmap,
 //! and `ets_mixed`, nine reads to one write in an ordered set, above all others.
 //!
@@ -11,49 +11,22 @@
 //! field, `ratio` is noex's speed by that of the other, and `cpu_ratio` the same by processor time, which
 //! other work on the machine disturbs less. Sizes and meaning are those of `../shared/peers`.
 
-#![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
-
-#[path = "../src/hash.rs"]
-mod hash;
-#[path = "../src/ets/store/mod.rs"]
-mod store;
-#[path = "../src/sync.rs"]
-mod sync;
+#![allow(missing_docs)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use store::{Find, HashStore, NEVER, Nested, One, OrderedStore, Store, Terms};
+use noex::System;
+use noex::ets::{Access, OrderedSet, Set, Table, TableBuilder};
 
 /// How many keys there are.
 const KEYS: u64 = 100_000;
 
 /// How many entries a range has.
 const RANGE: u64 = 100;
-
-struct Open;
-
-#[derive(Debug)]
-struct Refused;
-
-impl From<Nested> for Refused {
-    fn from(_: Nested) -> Self {
-        Refused
-    }
-}
-
-impl Terms for Open {
-    type Refusal = Refused;
-    fn admit(&self) -> Result<(), Refused> {
-        Ok(())
-    }
-    fn now(&self) -> u64 {
-        0
-    }
-}
 
 /// What is measured: a map of u64 to u64.
 trait Map: Sync {
@@ -69,50 +42,54 @@ trait Map: Sync {
     }
 }
 
-impl Map for HashStore<u64, One<u64>> {
-    fn new() -> Self {
-        Store::new()
-    }
-    fn get(&self, key: u64) -> Option<u64> {
-        let value = self.read(&Open, &key, |entry| entry.map(|entry| entry.content.0));
-        value.expect("not nested")
-    }
-    fn set(&self, key: u64, value: u64) {
-        let old = self.enter(&Open, key, |place| place.insert(One(value), NEVER));
-        black_box(old.expect("not nested"));
-    }
+/// A table of a system of its own.
+struct Ours<Kind: noex::ets::TableKind> {
+    table: Table<u64, u64, Kind>,
+    _system: System,
 }
 
-impl Map for OrderedStore<u64, One<u64>> {
-    fn new() -> Self {
-        Store::new()
-    }
-    fn get(&self, key: u64) -> Option<u64> {
-        let value = self.read(&Open, &key, |entry| entry.map(|entry| entry.content.0));
-        value.expect("not nested")
-    }
-    fn set(&self, key: u64, value: u64) {
-        let old = self.enter(&Open, key, |place| place.insert(One(value), NEVER));
-        black_box(old.expect("not nested"));
-    }
-    fn unset(&self, key: u64) {
-        use store::Spot;
-        let old = self.write(&Open, &key, |spot| spot.remove());
-        black_box(old.expect("not nested"));
-    }
-    fn sum(&self, from: u64) -> u64 {
-        let (mut sum, mut count) = (0, 0);
-        let range = (Bound::Included(&from), Bound::Unbounded);
-        let broke = self.range(&Open, range, |entry| {
-            sum += entry.content.0;
-            count += 1;
-            match count {
-                RANGE => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
+macro_rules! ours {
+    ($($kind:ident { $($rest:item)* })*) => {$(
+        impl Map for Ours<$kind> {
+            fn new() -> Self {
+                let system = System::builder().schedulers(1).build().expect("a system");
+                let table: TableBuilder<u64, u64, $kind> = Table::builder().access(Access::Public);
+                let table = system.table(table).expect("a table");
+                Ours {
+                    table,
+                    _system: system,
+                }
             }
-        });
-        let _broke = broke.expect("not nested");
-        sum
+            fn get(&self, key: u64) -> Option<u64> {
+                self.table.lookup(&key).expect("a table")
+            }
+            fn set(&self, key: u64, value: u64) {
+                self.table.insert(key, value).expect("a table");
+            }
+            $($rest)*
+        }
+    )*};
+}
+
+ours! {
+    Set {}
+    OrderedSet {
+        fn unset(&self, key: u64) {
+            black_box(self.table.delete(&key).expect("a table"));
+        }
+        fn sum(&self, from: u64) -> u64 {
+            let (mut sum, mut count) = (0, 0);
+            let broke = self.table.visit_range(from.., |_, value| {
+                sum += value;
+                count += 1;
+                match count {
+                    RANGE => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                }
+            });
+            assert!(broke.is_ok());
+            sum
+        }
     }
 }
 
@@ -338,8 +315,8 @@ fn run_empty<M: Map>(load: fn(&M, u64, u64) -> Took, n: u64, threads: u64) -> To
     load(&M::new(), threads, n)
 }
 
-type Hashed = HashStore<u64, One<u64>>;
-type Ordered = OrderedStore<u64, One<u64>>;
+type Hashed = Ours<Set>;
+type Ordered = Ours<OrderedSet>;
 type Dash = dashmap::DashMap<u64, u64>;
 type Scc = scc::HashMap<u64, u64>;
 type Papaya = papaya::HashMap<u64, u64>;
@@ -348,7 +325,7 @@ type LockedTree = parking_lot::RwLock<BTreeMap<u64, u64>>;
 type Skip = crossbeam_skiplist::SkipMap<u64, u64>;
 type Tree = scc::TreeIndex<u64, u64>;
 
-/// A workload of one store, of that many operations.
+/// Runs a load on a map from so many threads.
 type Run = Box<dyn Fn(u64) -> Took>;
 
 struct Workload {
@@ -468,7 +445,10 @@ fn in_a_fresh_process(workload: &str, map: &str, threads: u64) -> Took {
     })();
     took.unwrap_or_else(|| {
         let error = String::from_utf8_lossy(&output.stderr);
-        eprintln!("{workload} on {map} failed: {line}{error}");
+        eprintln!(
+            "{workload} on {map} failed, {}: {line}{error}",
+            output.status
+        );
         std::process::exit(1);
     })
 }

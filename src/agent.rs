@@ -1,10 +1,13 @@
 //! Agents: processes that keep a state for others, who send the functions that read and change it.
 //! OTP: none; Elixir: `Agent`.
 
+use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::error::SendError;
+use crate::exit::ExitReason;
 use crate::gen_server::{
     self, Context, GenServer, HandleCall, HandleCast, InitStop, Named, ServerOptions, ServerRef,
 };
@@ -17,6 +20,7 @@ use crate::sched::core::CoreRef;
 use crate::starts::starts;
 use crate::supervisor::ChildSpec;
 use crate::sync::Arc;
+use crate::sys::{ServerSys, Sys};
 use crate::system::Handle;
 
 /// A reference to a process that keeps an `S` for others: cheap to clone; does not keep the process
@@ -241,6 +245,91 @@ macro_rules! requests {
 
 requests!(Agent<S>);
 requests!(NamedAgent<S>);
+
+impl<S: Send + 'static> Agent<S> {
+    /// The system side of this agent: see [`sys`](crate::sys). What is asked there a suspended agent
+    /// answers as well.
+    pub fn sys(&self) -> AgentSys<S> {
+        AgentSys {
+            sys: self.server.sys(),
+        }
+    }
+}
+
+/// What can be asked of an agent beside what it is there for; dereferences to [`Sys`] for the rest.
+pub struct AgentSys<S> {
+    sys: ServerSys<AgentServer<S>>,
+}
+
+impl<S> Clone for AgentSys<S> {
+    fn clone(&self) -> Self {
+        AgentSys {
+            sys: self.sys.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for AgentSys<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AgentSys").field(&self.pid()).finish()
+    }
+}
+
+impl<S> Deref for AgentSys<S> {
+    type Target = Sys;
+    fn deref(&self) -> &Sys {
+        &self.sys
+    }
+}
+
+impl<S: Send + 'static> AgentSys<S> {
+    /// A clone of the state. OTP: `sys:get_state/1`.
+    ///
+    /// # Errors
+    /// As for any call.
+    pub fn get_state(&self) -> Call<S>
+    where
+        S: Clone,
+    {
+        self.with_state(|state| state.clone())
+    }
+
+    /// Replaces the state; the old one. OTP: `sys:replace_state/2`.
+    ///
+    /// # Errors
+    /// As for any call.
+    pub fn replace_state(&self, state: S) -> Call<S> {
+        self.with_state(|old| std::mem::replace(old, state))
+    }
+
+    /// Runs `look` on the state, inside the agent. A panic in it ends the agent. OTP:
+    /// `sys:replace_state/2` with a function.
+    ///
+    /// # Errors
+    /// As for any call.
+    pub fn with_state<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut S) -> R + Send + 'static,
+    ) -> Call<R> {
+        self.sys.with_state(|agent| look(&mut agent.0))
+    }
+
+    /// Moves the agent to a new version of its state, as
+    /// [`ServerSys::change_code`](crate::sys::ServerSys::change_code). Elixir: what `Agent` does in
+    /// `code_change/3`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn change_code(
+        &self,
+        change: impl FnOnce(S) -> Result<S, (S, ExitReason)> + Send + 'static,
+    ) -> Call<Result<(), ExitReason>> {
+        self.sys.change_code(|agent| match change(agent.0) {
+            Ok(new) => Ok(AgentServer(new)),
+            Err((old, reason)) => Err((AgentServer(old), reason)),
+        })
+    }
+}
 
 /// Makes the first state.
 type Init<S> = Box<dyn FnOnce() -> S + Send>;

@@ -9,7 +9,8 @@ use crate::process::info::ProcessInfo;
 const MOST: usize = 1024;
 
 /// A process ended abnormally, by a panic or with a reason of its own; not by somebody's signal. Kept
-/// small: the mailbox is counted, not copied, and the state is shown as far as one kilobyte goes.
+/// small, whatever the process was: the mailbox is counted, not copied, the state is shown as far as one
+/// kilobyte goes, and of ancestors, callers, links and monitors there are the first 100 each.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CrashReport {
@@ -24,6 +25,9 @@ pub struct CrashReport {
 }
 
 impl CrashReport {
+    /// How many ancestors, callers, links and monitors a report lists, of each.
+    pub(crate) const MOST_OF_A_LIST: usize = 100;
+
     pub(crate) fn new(
         process: ProcessInfo,
         reason: ExitReason,

@@ -117,7 +117,7 @@ mod loom_tests;
 
 #[cfg(not(all(test, loom)))]
 mod exports {
-    pub use crate::agent::{Agent, AgentStart, NamedAgent};
+    pub use crate::agent::{Agent, AgentStart, AgentSys, NamedAgent};
     pub use crate::application::{
         Application, ApplicationError, ApplicationInfo, ApplicationKind, ApplicationSpec,
         ApplicationStatus, Applications, ChangingApplication, EnsuringStarted, WhoseProcess,

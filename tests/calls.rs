@@ -409,11 +409,16 @@ fn a_set_of_calls_gives_answers_as_they_come_or_all_in_order() {
 fn a_set_that_is_not_complete_in_time_says_which_are_missing() {
     on_all(|system| {
         let (it, mute) = (puppet(system, silent()), mute(system));
-        let all = call_all([&it, &mute, &it], Note(1));
-        assert_eq!(
-            all.wait_timeout(10 * MS),
-            [Ok(1), Err(CallError::Timeout), Ok(1)]
-        );
+        // However slow the host is, at some patience those that answer are in time.
+        let mut patience = 10 * MS;
+        loop {
+            let all = call_all([&it, &mute, &it], Note(1)).wait_timeout(patience);
+            if all == [Ok(1), Err(CallError::Timeout), Ok(1)] {
+                break;
+            }
+            assert!(patience < DEADLINE, "{all:?}");
+            patience *= 2;
+        }
     });
 }
 

@@ -42,13 +42,11 @@ fn owner(
     (owner.unwrap(), next(system, &told))
 }
 
+/// A gift, and what came of writing into it.
+type Tried<D> = (Gift<D>, Result<(), TableError>);
+
 /// A process that reports the gifts it gets, with what it can do with the table.
-fn receiver<D: Send + 'static>(
-    system: &System,
-) -> (
-    Recipient<Gift<D>>,
-    Receiver<(Gift<D>, Result<(), TableError>)>,
-) {
+fn receiver<D: Send + 'static>(system: &System) -> (Recipient<Gift<D>>, Receiver<Tried<D>>) {
     let (tell, told) = reports();
     let receiver = system.spawn(move |mut cx: Inbox<Gift<D>>| async move {
         while let Received::Message(gift) = cx.recv().await {
@@ -371,6 +369,8 @@ fn an_heir_that_gave_the_table_away_gets_it_back() {
     });
 }
 
+type SetHeir = Box<dyn FnOnce(&Words, Pid) + Send>;
+
 #[test]
 fn a_dead_heir_or_oneself_or_a_strangers_gets_nothing() {
     let elsewhere = quiet().schedulers(1).build().unwrap();
@@ -378,7 +378,7 @@ fn a_dead_heir_or_oneself_or_a_strangers_gets_nothing() {
     on_all(|system| {
         let (dead, _) = receiver::<u8>(system);
         kill(system, dead.pid());
-        let heirs: [Box<dyn FnOnce(&Words, Pid) + Send>; 4] = [
+        let heirs: [SetHeir; 4] = [
             Box::new(move |table, _| table.set_heir(&dead, 1).unwrap()),
             Box::new(|table, me| table.set_heir(&me, 1).unwrap()),
             Box::new({

@@ -326,9 +326,9 @@ impl Drop for Done<'_> {
 }
 
 /// Keys below 1000 stay; others come and go while `look` goes through the table, again and again.
-fn under_writes<Kind: Keeps<u32, u32>>(look: impl Fn(&Table<u32, u32, Kind>) -> Vec<u32>)
+fn under_writes<Kind>(look: impl Fn(&Table<u32, u32, Kind>) -> Vec<u32>)
 where
-    Kind: noex::ets::Finds<u32, u32, u32>,
+    Kind: Keeps<u32, u32> + noex::ets::Finds<u32, u32, u32>,
 {
     let system = quiet().schedulers(1).build().unwrap();
     let table = squares::<Kind>(&system, 1_000);

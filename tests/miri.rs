@@ -12,6 +12,8 @@ mod ends;
 mod machines;
 #[path = "miri/mail.rs"]
 mod mail;
+#[path = "miri/registries.rs"]
+mod registries;
 #[path = "miri/tables.rs"]
 mod tables;
 

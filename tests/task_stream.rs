@@ -600,3 +600,45 @@ fn tasks_that_never_end_are_given_up_in_either_way() {
         assert_eq!(ended, [Err(TaskError::Timeout)]);
     });
 }
+
+#[test]
+fn the_tasks_of_a_supervised_stream_are_ended_with_their_supervisor_as_the_stream_says() {
+    on_all(|system| {
+        for (how, reason) in [
+            (None, ExitReason::Timeout),
+            (Some(Shutdown::BrutalKill), ExitReason::Killed),
+        ] {
+            let start = noex::TaskSupervisor::new().start(system);
+            let tasks = start.wait_timeout(DEADLINE).expect("a start");
+            let (ready, is_ready) = reports();
+            let (tell, told) = reports();
+            let supervisor = tasks.clone();
+            spawn(system, move |_| async move {
+                // Each waits for its end, and gives it a reason of its own.
+                let work = move |_: u8, mut cx: TaskContext| {
+                    let ready = ready.clone();
+                    async move {
+                        cx.trap_exit(true);
+                        let _ = ready.send(());
+                        let _told = cx.recv().await;
+                        let me = cx.pid();
+                        cx.trap_exit(false);
+                        cx.exit(me, ExitReason::Timeout);
+                        pending::<()>().await
+                    }
+                };
+                let stream = supervisor.async_stream_nolink([0], work).timeout(None);
+                let mut stream = match how {
+                    Some(how) => stream.shutdown(how),
+                    None => stream,
+                };
+                let _ = tell.send(stream.next_value().await);
+            });
+            next(system, &is_ready);
+            let stop = tasks.stop(ExitReason::Normal);
+            stop.wait_timeout(DEADLINE).expect("its end");
+            let end = next(system, &told);
+            assert_eq!(end, Some(Err(TaskError::Exited(reason))));
+        }
+    });
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use noex::prelude::*;
 
+use crate::services::{Inc, Server};
 use crate::support::{Row, shrunk, shrunk_time, system};
 
 /// Ten minutes, in nanoseconds: what takes longer is no longer distinguished.
@@ -85,22 +86,6 @@ impl Laps {
             ),
             ..Row::new(self.histogram.len(), seconds)
         }
-    }
-}
-
-struct Server;
-struct Inc(u64);
-
-impl GenServer for Server {
-    type Args = ();
-    async fn init(_: (), _: &mut Context<Self>) -> Result<Self, InitStop> {
-        Ok(Server)
-    }
-}
-impl HandleCall<Inc> for Server {
-    type Reply = u64;
-    async fn handle_call(&mut self, inc: Inc, _: &mut Context<Self>) -> u64 {
-        inc.0 + 1
     }
 }
 

@@ -20,6 +20,7 @@ mod processes;
 mod services;
 mod soak;
 mod support;
+mod tables;
 
 use support::Row;
 
@@ -58,6 +59,9 @@ const WORKLOADS: &[Workload] = &[
     ("supervise", services::supervise),
     ("supervise:err", services::supervise_err),
     ("registry_lookup", services::registry_lookup),
+    ("ets_read", tables::ets_read),
+    ("ets_write", tables::ets_write),
+    ("ets_mixed", tables::ets_mixed),
     ("timers", services::timers),
 ];
 

@@ -8,8 +8,9 @@ use noex::prelude::*;
 
 use crate::support::{Delays, Guard, Latch, Row, cpu_seconds, seconds, shrunk, system};
 
-struct Server;
-struct Inc(u64);
+/// Answers each number with the next.
+pub(crate) struct Server;
+pub(crate) struct Inc(pub(crate) u64);
 
 impl GenServer for Server {
     type Args = ();

@@ -72,7 +72,7 @@ use crate::system::Handle;
 /// # Ok::<(), noex::Error>(())
 /// ```
 pub struct GenEvent<E> {
-    server: ServerRef<Manager<E>>,
+    pub(super) server: ServerRef<Manager<E>>,
 }
 
 /// An event manager by name: each request looks up who has the name then. See
@@ -375,7 +375,7 @@ impl HandlerError {
 #[must_use = "the request is sent, but its answer is dropped"]
 #[derive(Debug)]
 pub struct HandlerRequest<R> {
-    call: Call<Result<R, HandlerError>>,
+    pub(super) call: Call<Result<R, HandlerError>>,
 }
 
 waits!(HandlerRequest<R>, Result<R, HandlerError>, |_: &mut HandlerRequest<R>, answer| flatten(answer));

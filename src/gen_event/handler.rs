@@ -363,6 +363,7 @@ impl<E> Copy for What<'_, E> {}
 pub(super) trait AnyHandler<E>: Send {
     fn handle<'a>(&'a mut self, what: What<'a, E>, seat: Seat<E>) -> Boxed<'a, Next<E>>;
     fn any(&mut self, message: &AnyMessage, seat: Seat<E>) -> Next<E>;
+    fn format_status(&self) -> String;
     fn terminate<'a>(&'a mut self, why: HandlerStop, seat: Seat<E>) -> Boxed<'a, ()>;
     fn as_any(&mut self) -> &mut dyn Any;
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
@@ -385,6 +386,10 @@ impl<H: EventHandler<E>, E: Send + Sync + 'static> AnyHandler<E> for H {
         let mut cx = HandlerContext::new(seat);
         self.handle_any(message, &mut cx);
         cx.next
+    }
+
+    fn format_status(&self) -> String {
+        EventHandler::format_status(self)
     }
 
     fn terminate<'a>(&'a mut self, why: HandlerStop, seat: Seat<E>) -> Boxed<'a, ()> {

@@ -23,12 +23,14 @@
 //! | `call/3,4`, `which_handlers/1` | [`GenEvent::call`], [`GenEvent::which_handlers`] |
 //! | returning `remove_handler`, `{swap_handler, ..}` | [`HandlerContext::remove_handler`], [`HandlerContext::swap_handler`] |
 //! | `{gen_event_EXIT, Handler, Reason}` | [`HandlerExit`] |
+//! | `sys:get_state/1`, `replace_state/2`, `change_code/4` | [`GenEvent::sys`], for one handler |
+//! | `format_status/1` | [`EventHandler::format_status`] |
 //!
 //! | part | what it holds |
 //! |---|---|
 //! | `handler` | [`Handler`], [`HandlerId`], [`HandlerContext`], and a handler of whatever type |
 //! | `handle` | [`GenEvent`], [`NamedGenEvent`], and the futures of their answers |
-//! | `process` | the manager's process |
+//! | `process`, `sys` | the manager's process, and its system side |
 //!
 //! # Rules
 //! - An event goes to the handlers one after the other, the last added first. The next message is
@@ -45,6 +47,7 @@
 mod handle;
 mod handler;
 mod process;
+mod sys;
 
 use std::future::Future;
 
@@ -52,6 +55,7 @@ pub use self::handle::{GenEvent, GenEventStart, HandlerError, HandlerRequest, Na
 pub use self::handler::{
     Handler, HandlerContext, HandlerExit, HandlerExitReason, HandlerId, HandlerStop,
 };
+pub use self::sys::GenEventSys;
 use crate::exit::ExitReason;
 use crate::gen_server::AnyMessage;
 use crate::process::signal::{Down, Exit};
@@ -114,6 +118,12 @@ pub trait EventHandler<E>: Sized + Send + 'static {
     /// across a wait. OTP: `handle_info/2`. Default: nothing.
     fn handle_any(&mut self, message: &AnyMessage, cx: &mut HandlerContext<Self, E>) {
         let _ = (message, cx);
+    }
+
+    /// What [`sys`](crate::sys) and crash reports show of the handler, among the others. A panic in here
+    /// harms nobody. Default: the name of its type. OTP: `format_status/1`.
+    fn format_status(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
     }
 
     /// The handler is about to be removed. A panic in here is reported and changes nothing else. OTP:

@@ -19,19 +19,19 @@ use crate::gen_server::{
 use crate::hooks::Event;
 use crate::process::pid::Pid;
 
-struct Entry<E> {
-    id: HandlerId,
+pub(super) struct Entry<E> {
+    pub(super) id: HandlerId,
     /// The process that added it, if that supervises it.
-    supervisor: Option<Pid>,
-    handler: Box<dyn AnyHandler<E>>,
+    pub(super) supervisor: Option<Pid>,
+    pub(super) handler: Box<dyn AnyHandler<E>>,
 }
 
 pub(crate) struct Manager<E> {
     /// The last added first.
-    handlers: Vec<Entry<E>>,
+    pub(super) handlers: Vec<Entry<E>>,
 }
 
-type Cx<E> = Context<Manager<E>>;
+pub(super) type Cx<E> = Context<Manager<E>>;
 
 pub(super) struct Notify<E>(pub(super) E);
 pub(super) struct SyncNotify<E>(pub(super) E);
@@ -76,7 +76,7 @@ async fn guarded<T>(mut callback: Boxed<'_, T>) -> Result<T, ExitReason> {
 
 impl<E: Send + Sync + 'static> Manager<E> {
     /// Where the handler with this id is; of several, the last added.
-    fn find(&self, id: &HandlerId) -> Option<usize> {
+    pub(super) fn find(&self, id: &HandlerId) -> Option<usize> {
         self.handlers.iter().position(|entry| entry.id == *id)
     }
 
@@ -94,7 +94,7 @@ impl<E: Send + Sync + 'static> Manager<E> {
     }
 
     /// Sees to what becomes of a handler after a callback. Whether there is still one in its place.
-    async fn settle(
+    pub(super) async fn settle(
         &mut self,
         cx: &Cx<E>,
         at: usize,
@@ -223,7 +223,11 @@ fn discard<E: Send + Sync + 'static>(cx: &Cx<E>, entry: Entry<E>) {
 }
 
 /// Reports the crash of a handler.
-fn report<E: Send + Sync + 'static>(cx: &Cx<E>, handler: &HandlerId, reason: &ExitReason) {
+pub(super) fn report<E: Send + Sync + 'static>(
+    cx: &Cx<E>,
+    handler: &HandlerId,
+    reason: &ExitReason,
+) {
     let event = Event::HandlerCrashed {
         manager: cx.pid(),
         handler: handler.clone(),
@@ -233,7 +237,7 @@ fn report<E: Send + Sync + 'static>(cx: &Cx<E>, handler: &HandlerId, reason: &Ex
 }
 
 /// Tells the process that supervises a handler that it is gone.
-fn tell<E: Send + Sync + 'static>(
+pub(super) fn tell<E: Send + Sync + 'static>(
     cx: &Cx<E>,
     supervisor: Option<Pid>,
     handler: HandlerId,
@@ -285,6 +289,18 @@ impl<E: Send + Sync + 'static> GenServer for Manager<E> {
                 at += 1;
             }
         }
+    }
+
+    /// Each handler, as it shows itself.
+    fn format_status(&self) -> String {
+        let mut status = String::new();
+        for entry in &self.handlers {
+            let shown = catch(|| entry.handler.format_status());
+            let shown = shown.unwrap_or_else(|_| "its format_status panicked".to_owned());
+            let comma = if status.is_empty() { "" } else { ", " };
+            status += &format!("{comma}{}: {shown}", entry.id);
+        }
+        format!("[{status}]")
     }
 
     async fn terminate(&mut self, _reason: ExitReason, cx: &mut Cx<E>) {

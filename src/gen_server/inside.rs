@@ -2,7 +2,7 @@
 
 use super::body::{self, ServerBody};
 use super::refs::ask_as;
-use super::{GenServer, ServerRef};
+use super::{GenServer, HandleCall, ServerRef};
 use crate::exit::ExitReason;
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::deliver::Class;
@@ -19,6 +19,20 @@ where
         // SAFETY: envelopes are opened by the turn of the server they were sent to, once it has a state.
         let (state, _) = unsafe { body::parts(body) };
         look(state)
+    });
+    ask_as(server.cell(), ask, Some(DEFAULT_TIMEOUT), Class::Exempt)
+}
+
+/// Calls the server as [`ServerRef::call`] does, but also if it is suspended, or its mailbox is full.
+pub(crate) fn call<S, M>(server: &ServerRef<S>, message: M) -> Call<<S as HandleCall<M>>::Reply>
+where
+    S: HandleCall<M>,
+    M: Send + 'static,
+{
+    let ask = envelope::system(message, |body: *mut ServerBody<S>, message: M| async move {
+        // SAFETY: as above.
+        let (state, cx) = unsafe { body::parts(body) };
+        state.handle_call(message, cx).await
     });
     ask_as(server.cell(), ask, Some(DEFAULT_TIMEOUT), Class::Exempt)
 }

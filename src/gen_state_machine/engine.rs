@@ -68,6 +68,11 @@ impl<S: PartialEq, E, N: Clone + Ord, T: Copy> Engine<S, E, N, T> {
         &self.state
     }
 
+    /// As [`state`](Self::state), to be replaced as if it had been the state all along.
+    pub(crate) fn state_mut(&mut self) -> &mut S {
+        &mut self.state
+    }
+
     /// Whether `state` is another than the present.
     pub(crate) fn is_change(&self, state: &S) -> bool {
         *state != self.state

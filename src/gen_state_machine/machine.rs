@@ -80,6 +80,13 @@ impl<M: GenStateMachine> Machine<M> {
         &self.data
     }
 
+    /// The state it is in, to be changed between two events without a transition: `enter` is not called,
+    /// nothing postponed comes again, and all timeouts run on. What `sys:replace_state/2` and a code
+    /// change do with it in OTP.
+    pub fn state_mut(&mut self) -> &mut M::State {
+        self.engine.state_mut()
+    }
+
     /// Its data, to be changed between two events.
     pub fn data_mut(&mut self) -> &mut M {
         &mut self.data

@@ -42,7 +42,12 @@ pub(super) unsafe fn report_crash(worker: &Worker, this: NonNull<Cell>, reason: 
     // SAFETY: as the caller promises.
     let state = exit::catch(|| unsafe { (cell.vtable.show)(this) }).unwrap_or_default();
     // SAFETY: as the caller promises.
-    let (process, extra) = unsafe { (info::describe(cell), cell.own().extra.as_ref()) };
+    let (process, extra) = unsafe {
+        (
+            info::describe_briefly(cell, CrashReport::MOST_OF_A_LIST),
+            cell.own().extra.as_ref(),
+        )
+    };
     let handling = extra.and_then(|extra| extra.crashed_in);
     let report = CrashReport::new(process, reason.clone(), handling, state);
     core.hooks.event(&Event::Crashed(Box::new(report)));

@@ -63,6 +63,15 @@ impl Initial {
 /// # Safety
 /// The caller is the running turn of `cell`.
 pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
+    // SAFETY: as the caller promises.
+    unsafe { describe_briefly(cell, usize::MAX) }
+}
+
+/// As [`describe`], with at most so many of each list.
+///
+/// # Safety
+/// As for [`describe`].
+pub(crate) unsafe fn describe_briefly(cell: &Cell, most: usize) -> ProcessInfo {
     use super::signal::Watcher;
     // SAFETY: as the caller promises.
     let own = unsafe { cell.own() };
@@ -83,13 +92,13 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
     };
     if let Some(extra) = &own.extra {
         info.parent = extra.parent;
-        info.ancestors = extra.initial.ancestors.iter(info.pid).collect();
-        info.callers = extra.initial.callers.iter(info.pid).collect();
+        info.ancestors = extra.initial.ancestors.iter(info.pid).take(most).collect();
+        info.callers = extra.initial.callers.iter(info.pid).take(most).collect();
         let passed_over = extra.passed_over.as_ref();
         info.message_queue_len += passed_over.map_or(0, |passed_over| passed_over.len());
         info.message_queue_len += extra.sys.as_ref().map_or(0, |sys| sys.aside.len());
-        info.links = extra.links.iter().collect();
-        info.monitors = extra.monitoring.values().copied().collect();
+        info.links = extra.links.iter().take(most).collect();
+        info.monitors = extra.monitoring.values().copied().take(most).collect();
         info.monitored_by = extra
             .watchers
             .values()
@@ -97,6 +106,7 @@ pub(crate) unsafe fn describe(cell: &Cell) -> ProcessInfo {
                 Watcher::Process(pid) => Some(*pid),
                 Watcher::Outside(_) => None,
             })
+            .take(most)
             .collect();
     }
     info

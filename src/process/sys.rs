@@ -30,6 +30,8 @@ pub(crate) enum SysRequest {
     /// Keeps the latest so many events; zero: none.
     Log(usize, Answer<()>),
     Logged(Answer<Vec<SysEvent>>),
+    /// Nobody counts, hears or keeps what it does any more.
+    NoDebug(Answer<()>),
     Status(Answer<SysStatus>),
 }
 
@@ -222,6 +224,15 @@ pub(crate) unsafe fn carry_out(cell: &Cell, request: SysRequest, state: impl FnO
         SysRequest::Logged(answer) => {
             let log = sys().log.iter().cloned().collect();
             answer.send(Ok(log));
+        }
+        SysRequest::NoDebug(answer) => {
+            let sys = sys();
+            sys.counting = None;
+            sys.kept = 0;
+            sys.log.clear();
+            let sink = sys.sink.take();
+            super::deliver::guard(|| drop(sink));
+            answer.send(Ok(()));
         }
         SysRequest::Status(answer) => {
             let state = state();

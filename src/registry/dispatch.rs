@@ -11,7 +11,8 @@ use crate::gen_server::Calls;
 use crate::process::ask::question;
 use crate::process::call::Call;
 use crate::process::pid::Pid;
-use crate::receive::Inbox;
+use crate::process::spawn::{SpawnOptions, Ties};
+use crate::receive::{self, Inbox};
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -54,7 +55,9 @@ impl Dispatch {
                 act(&entries);
                 answer.send(Ok(()));
             };
-            calls.add(match system.spawn(run) {
+            // Nobody's, as its end is told here.
+            let (core, options) = (system.core(), SpawnOptions::new());
+            calls.add(match receive::spawn(core, &options, Ties::default(), run) {
                 Ok(_) => Call::new(system.core(), pending, None),
                 Err(_) => Call::failed(CallError::NoProc),
             });

@@ -13,6 +13,7 @@ use super::keeper;
 use super::label::Label;
 use super::meta::MetaError;
 use super::name::Name;
+use super::sealed::Sealed;
 use super::shared::{Names, Shared};
 use super::store::{Found, Refused, Which};
 use super::{Keys, RegisterError, RegistryError};
@@ -31,6 +32,9 @@ pub struct Unique(());
 /// `keys: :duplicate`.
 #[derive(Clone, Copy, Debug)]
 pub struct Duplicate(());
+
+impl Sealed for Unique {}
+impl Sealed for Duplicate {}
 
 impl Keys for Unique {
     const UNIQUE: bool = true;

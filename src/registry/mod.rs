@@ -60,13 +60,15 @@ use crate::process::pid::Pid;
 use crate::sync::Arc;
 
 mod sealed {
-    /// How many registrations a key may have.
-    pub trait Keys: Send + Sync + 'static {
-        /// At most one.
-        const UNIQUE: bool;
-    }
+    /// Keeps [`Keys`](super::Keys) to its two.
+    pub trait Sealed {}
 }
-pub use self::sealed::Keys;
+
+/// How many registrations a key may have: [`Unique`] or [`Duplicate`]. Sealed.
+pub trait Keys: sealed::Sealed + Send + Sync + 'static {
+    /// At most one.
+    const UNIQUE: bool;
+}
 
 /// Why a process was not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -42,6 +42,10 @@
 //! ```
 //!
 //! # Departures from OTP
+//! - The state of an [`Agent`](crate::Agent) and those of the handlers of a
+//!   [`GenEvent`](crate::GenEvent) are reached by their own [`Agent::sys`](crate::Agent::sys) and
+//!   [`GenEvent::sys`](crate::GenEvent::sys). A machine's is its data and its state:
+//!   [`Machine::state_mut`](crate::Machine::state_mut).
 //! - Only behaviours answer: a process that receives by itself gives
 //!   [`CallError::NoReply`] at once, where OTP's would let the caller time out.
 //! - `change_code` needs no suspended server: it is one message, and nothing runs beside it. Suspend
@@ -183,6 +187,15 @@ impl Sys {
     /// As for [`suspend`](Self::suspend).
     pub fn get_log(&self) -> Call<Vec<SysEvent>> {
         self.ask(SysRequest::Logged)
+    }
+
+    /// Ends [`statistics`](Self::statistics), [`trace`](Self::trace) and [`log`](Self::log). OTP:
+    /// `sys:no_debug/1`.
+    ///
+    /// # Errors
+    /// As for [`suspend`](Self::suspend).
+    pub fn no_debug(&self) -> Call<()> {
+        self.ask(SysRequest::NoDebug)
     }
 }
 

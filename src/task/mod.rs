@@ -181,6 +181,9 @@ impl<R> std::fmt::Debug for Task<R> {
     }
 }
 
+/// How long a supervised task has to end, as in Elixir.
+const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
+
 /// How a task is tied to whom it is linked.
 const LINK: Ties = Ties {
     link: true,

@@ -20,13 +20,14 @@ use std::time::Duration;
 
 use super::supervisor::StartTask;
 use super::wait::Limit;
-use super::{DEFAULT_TIMEOUT, Doom, Task, TaskContext, TaskError, running};
+use super::{DEFAULT_TIMEOUT, Doom, SHUTDOWN, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
 use crate::exit::ExitReason;
 use crate::process::context::ProcessContext;
 use crate::process::pid::Pid;
 use crate::process::wait::wait;
 use crate::sched::core::CoreRef;
+use crate::supervisor::Shutdown;
 use crate::sync::Arc;
 use crate::system::Handle;
 
@@ -48,6 +49,9 @@ pub(super) enum Begun<R> {
     Task(Task<R>),
     Start(StartTask<R>),
 }
+
+/// Starts the task for an item, to be ended in this way with its supervisor, if it has one.
+type Begin<I, R> = Box<dyn Fn(I, Shutdown) -> Begun<R> + Send>;
 
 enum Slot<R> {
     Starting(StartTask<R>),
@@ -96,7 +100,7 @@ where
     F: Future<Output = R> + Send + 'static,
 {
     let work = Arc::new(work);
-    let begin = move |item| {
+    let begin = move |item, _| {
         let work = work.clone();
         let me = ProcessContext::of_whoever_runs();
         Begun::Task(Task::async_link(&me, move |cx| work(item, cx)))
@@ -122,7 +126,7 @@ where
 {
     let work = Arc::new(work);
     let handle = system.clone();
-    let begin = move |item| {
+    let begin = move |item, _| {
         let work = work.clone();
         Begun::Task(Task::async_nolink(&handle, move |cx| work(item, cx)))
     };
@@ -138,6 +142,7 @@ where
 /// | [`max_concurrency`](Self::max_concurrency) | `:max_concurrency` | the number of scheduler threads |
 /// | [`ordered`](Self::ordered) | `:ordered` | `true` |
 /// | [`timeout`](Self::timeout) | `:timeout` | 5 s for each task |
+/// | [`shutdown`](Self::shutdown) | `:shutdown` | within 5 s |
 /// | [`on_timeout`](Self::on_timeout) | `:on_timeout` | [`OnTimeout::Exit`] |
 ///
 /// # Back-pressure
@@ -153,12 +158,13 @@ where
 #[must_use = "starts nothing until `next_value` is waited for"]
 pub struct AsyncStream<I: Iterator, R> {
     items: Option<I>,
-    begin: Box<dyn Fn(I::Item) -> Begun<R> + Send>,
+    begin: Begin<I::Item, R>,
     core: CoreRef,
     owner: Option<Pid>,
     max: usize,
     ordered: bool,
     timeout: Option<Duration>,
+    shutdown: Shutdown,
     on_timeout: OnTimeout,
     flight: VecDeque<Slot<R>>,
     /// How many in `flight` are not done.
@@ -183,7 +189,7 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
         core: &CoreRef,
         owner: Option<Pid>,
         items: impl IntoIterator<Item = I::Item, IntoIter = I>,
-        begin: Box<dyn Fn(I::Item) -> Begun<R> + Send>,
+        begin: Begin<I::Item, R>,
     ) -> Self {
         AsyncStream {
             items: Some(items.into_iter()),
@@ -193,6 +199,7 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
             max: core.remotes.len().max(1),
             ordered: true,
             timeout: Some(DEFAULT_TIMEOUT),
+            shutdown: SHUTDOWN,
             on_timeout: OnTimeout::default(),
             flight: VecDeque::new(),
             busy: 0,
@@ -214,6 +221,13 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
     /// How long each task may take, from its start; `None`: as long as it likes. Default: 5 s.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
+        self
+    }
+
+    /// How the tasks of a [`TaskSupervisorRef`](super::TaskSupervisorRef)'s stream are ended with that
+    /// supervisor; other streams have no use for it. Default: within 5 s.
+    pub fn shutdown(mut self, how: Shutdown) -> Self {
+        self.shutdown = how;
         self
     }
 
@@ -288,10 +302,11 @@ impl<I: Iterator, R: Send + 'static> AsyncStream<I, R> {
                 return;
             };
             self.busy += 1;
-            self.flight.push_back(match (self.begin)(item) {
-                Begun::Start(start) => Slot::Starting(start),
-                Begun::Task(task) => Slot::run(task, &self.core, self.timeout),
-            });
+            self.flight
+                .push_back(match (self.begin)(item, self.shutdown) {
+                    Begun::Start(start) => Slot::Starting(start),
+                    Begun::Task(task) => Slot::run(task, &self.core, self.timeout),
+                });
         }
     }
 

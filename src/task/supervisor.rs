@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::body::{self, Process};
 use super::stream::Begun;
 use super::supervised::{Do, Settings, TaskSupervisorProcess, Terminate};
-use super::{AsyncStream, LINK, State, Task, TaskContext, TaskError, running};
+use super::{AsyncStream, LINK, SHUTDOWN, State, Task, TaskContext, TaskError, running};
 use crate::error::CallError;
 use crate::gen_server::{self, Named, ServerRef};
 use crate::handles::handles;
@@ -26,9 +26,6 @@ use crate::supervisor::flags::{Flags, flag_methods};
 use crate::supervisor::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::sync::Arc;
 use crate::system::Handle;
-
-/// How long a supervised task has to end, as in Elixir.
-const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
 
 /// A supervisor of tasks: it starts them, knows which run, and ends them when it ends, all at once.
 /// Elixir: `Task.Supervisor`.
@@ -365,10 +362,10 @@ impl TaskSupervisorRef {
         F: Future<Output = R> + Send + 'static,
     {
         let (work, supervisor) = (Arc::new(work), self.clone());
-        let begin = move |item| {
+        let begin = move |item, shutdown| {
             let work = work.clone();
             let start = move |cx| work(item, cx);
-            Begun::Start(supervisor.request(owner, link, SHUTDOWN, start))
+            Begun::Start(supervisor.request(owner, link, shutdown, start))
         };
         AsyncStream::new(&self.server.cell().core, owner, items, Box::new(begin))
     }

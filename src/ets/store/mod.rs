@@ -40,6 +40,10 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// How many entries a traversal looks at under one lock.
 pub(crate) const SLICE: usize = 256;
 
+/// What came of a slice of a traversal: where the next one begins; or that it is over, and where to go on
+/// if there is more.
+type Sliced<Cursor> = ControlFlow<Option<Cursor>, Cursor>;
+
 /// One key and what is kept under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry<K, C> {
@@ -259,10 +263,11 @@ pub(crate) trait Store<K: 'static, C: Content>: Sized + 'static {
     fn len(&self) -> usize;
 
     /// How many bytes it takes: the store's own, and those of keys and values as far as they lie in it, not
-    /// what they own elsewhere. Of bags, what their lists have in reserve is not counted.
+    /// what they own elsewhere. Of bags, what their lists have in reserve is not counted. Takes no lock: as of
+    /// the last change of how many objects there are.
     fn memory(&self) -> usize;
 
-    /// In how many parts its entries are now, each with a lock of its own.
+    /// In how many parts its entries are now, each with a lock of its own. Takes no lock.
     fn parts(&self) -> usize;
 
     /// Does `work` at the place of `key`.

@@ -17,8 +17,8 @@ use shard::{Displaced, Shard};
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Item, Place, Removed, SLICE, Spot, Store, Swept,
-    Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Item, Place, Removed, SLICE, Sliced, Spot, Store,
+    Swept, Terms,
 };
 use crate::hash::Seeds;
 use crate::sync::atomic::AtomicUsize;
@@ -34,8 +34,15 @@ const EACH: usize = 4;
 #[repr(C)]
 struct Side<K, C> {
     shard: RwLock<Shard<K, C>>,
-    /// Of the shard, as of the last time that its lock was given up.
+    tally: Tally,
+}
+
+/// What can be told of a shard without its lock: as it was when that was last given up with another number of
+/// objects.
+#[derive(Default)]
+struct Tally {
     objects: AtomicUsize,
+    memory: AtomicUsize,
 }
 
 /// See the module.
@@ -57,14 +64,20 @@ pub(crate) struct Position {
 /// A shard locked for writing.
 struct Locked<'a, K, C: Content> {
     shard: RwLockWriteGuard<'a, Shard<K, C>>,
-    objects: &'a AtomicUsize,
+    tally: &'a Tally,
+}
+
+impl<K, C: Content> Locked<'_, K, C> {
+    fn count(&self) {
+        self.tally.objects.store(self.shard.objects(), Relaxed);
+        self.tally.memory.store(self.shard.memory(), Relaxed);
+    }
 }
 
 impl<K, C: Content> Drop for Locked<'_, K, C> {
     fn drop(&mut self) {
-        let now = self.shard.objects();
-        if self.objects.load(Relaxed) != now {
-            self.objects.store(now, Relaxed);
+        if self.tally.objects.load(Relaxed) != self.shard.objects() {
+            self.count();
         }
     }
 }
@@ -138,7 +151,7 @@ impl<K, C: Content> HashStore<K, C> {
         let shards = shards.next_power_of_two().max(2);
         let side = || Side {
             shard: RwLock::default(),
-            objects: AtomicUsize::new(0),
+            tally: Tally::default(),
         };
         HashStore {
             sides: (0..shards).map(|_| CachePadded(side())).collect(),
@@ -159,7 +172,7 @@ impl<K, C: Content> HashStore<K, C> {
         let side = &self.sides[shard];
         Locked {
             shard: side.shard.write(),
-            objects: &side.objects,
+            tally: &side.tally,
         }
     }
 
@@ -175,7 +188,7 @@ impl<K, C: Content> HashStore<K, C> {
         for side in &self.sides {
             let shard = side.shard.read();
             shard.check();
-            assert_eq!(side.objects.load(Relaxed), shard.objects());
+            assert_eq!(side.tally.objects.load(Relaxed), shard.objects());
         }
     }
 
@@ -186,7 +199,7 @@ impl<K, C: Content> HashStore<K, C> {
         from: Position,
         visit: &mut impl FnMut(&mut HashSpot<'_, K, C>) -> ControlFlow<()>,
         expired_too: bool,
-    ) -> Result<ControlFlow<Option<Position>, Position>, T::Refusal> {
+    ) -> Result<Sliced<Position>, T::Refusal> {
         let Position { shard, slot: first } = from;
         if shard >= self.sides.len() {
             return Ok(ControlFlow::Break(None));
@@ -269,13 +282,14 @@ impl<K: Hash + Eq + 'static, C: Content> Store<K, C> for HashStore<K, C> {
     }
 
     fn len(&self) -> usize {
-        let each = self.sides.iter().map(|side| side.objects.load(Relaxed));
-        each.sum()
+        let each = self.sides.iter().map(|side| &side.tally.objects);
+        each.map(|objects| objects.load(Relaxed)).sum()
     }
 
     fn memory(&self) -> usize {
-        let shards = self.sides.iter().map(|side| side.shard.read().memory());
-        size_of::<Self>() + size_of_val(&*self.sides) + shards.sum::<usize>()
+        let each = self.sides.iter().map(|side| &side.tally.memory);
+        let shards: usize = each.map(|memory| memory.load(Relaxed)).sum();
+        size_of::<Self>() + size_of_val(&*self.sides) + shards
     }
 
     fn parts(&self) -> usize {
@@ -448,10 +462,12 @@ impl<K: Hash + Eq + 'static, C: Content> Store<K, C> for HashStore<K, C> {
                     // Somebody fixed it again.
                     break;
                 }
-                match locked.shard.tombs() {
+                let keys = match locked.shard.tombs() {
                     0 => Vec::new(),
                     _ => locked.shard.purge(),
-                }
+                };
+                locked.count();
+                keys
             };
         }
         Ok(())

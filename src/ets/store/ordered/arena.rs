@@ -15,11 +15,10 @@ const FIRST: u64 = 4;
 /// As many as 2^32 leaves need.
 const SEGMENTS: usize = 31;
 
-/// Made when its first leaf is.
-type Segment<K, C> = OnceLock<Box<[Cell<K, C>]>>;
+type Segment<K, C> = Box<[Cell<K, C>]>;
 
 pub(super) struct Arena<K, C> {
-    segments: [Segment<K, C>; SEGMENTS],
+    segments: [OnceLock<Segment<K, C>>; SEGMENTS],
 }
 
 /// The segment of a leaf, and its place there.
@@ -47,10 +46,10 @@ impl<K, C> Arena<K, C> {
         &self.segments[segment].get_or_init(make)[at]
     }
 
-    /// All that were ever used, and perhaps some more.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Cell<K, C>> {
+    /// What the leaves take, whether they are in use or not, without what is in them.
+    pub(super) fn memory(&self) -> usize {
         let made = self.segments.iter().filter_map(OnceLock::get);
-        made.flat_map(|segment| segment.iter())
+        made.map(|segment| size_of_val(&**segment)).sum()
     }
 }
 

@@ -104,16 +104,10 @@ impl<K> Directory<K> {
         self.lanes.len()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.lane().read().routes.len()
-    }
-
-    pub(super) fn memory(&self) -> usize {
-        let lane = self.lane().read();
-        let each = lane.lows.capacity() * size_of::<K>()
-            + lane.routes.capacity() * size_of::<Route>()
-            + size_of::<CachePadded<RwLock<Lane<K>>>>();
-        each * self.lanes.len()
+    /// How much it takes to lead to so many leaves.
+    pub(super) fn memory(&self, leaves: usize) -> usize {
+        let each = leaves * (size_of::<K>() + size_of::<Route>());
+        (each + size_of::<CachePadded<RwLock<Lane<K>>>>()) * self.lanes.len()
     }
 
     pub(super) fn first(&self) -> Route {

@@ -190,6 +190,9 @@ impl<K, C: Content> Leaf<K, C> {
         // Not more room than a leaf fills again.
         self.keys.shrink_to(2 * at);
         self.contents.shrink_to(2 * at);
+        if at == 0 {
+            self.times = Times::default();
+        }
     }
 
     /// Puts in entries of keys that are not there, with the places where `find` said they would be.

@@ -20,8 +20,9 @@
 //!    with it; until all of the directory knows, the lock is kept. So who holds the lock of a leaf whose
 //!    version is that of its route has the right leaf, and need not ask a third time.
 //! 3. Whoever waits for a leaf's lock holds no lock of the directory, and of leaves only those with lesser
-//!    numbers, whose versions it has compared. The lock of the pool comes before those of leaves: who holds
-//!    one of a leaf only tries for it, and leaves the change of shape to the next otherwise.
+//!    numbers, whose versions it has compared; or it is to be a new leaf, in which nobody stays: who comes to it
+//!    by an old route sees the version and leaves. The lock of the pool comes before those of leaves: who
+//!    holds one of a leaf only tries for it, and otherwise leaves the change of shape to the next.
 //! 4. A leaf that is not in the directory is empty, and its number is in the pool.
 
 use std::borrow::Borrow;
@@ -33,16 +34,13 @@ mod directory;
 mod leaf;
 mod seek;
 
-/// Whether to go on, and where.
-type Onward<K> = ControlFlow<Option<Bound<K>>, Bound<K>>;
-
 pub(crate) use batch::OrderedBatch;
 pub(crate) use seek::Seek;
 
 use super::nesting::{Nested, Rank};
 use super::{
-    Batched, Bin, Cleared, Content, Entry, Find, Item, Part, Place, Removed, SLICE, Spot, Store,
-    Swept, Terms,
+    Batched, Bin, Cleared, Content, Entry, Find, Item, Part, Place, Removed, SLICE, Sliced, Spot,
+    Store, Swept, Terms,
 };
 use crate::sync::atomic::AtomicIsize;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -59,11 +57,27 @@ pub(crate) struct OrderedStore<K, C> {
     directory: Directory<K>,
     arena: Arena<K, C>,
     pool: Mutex<Pool>,
-    /// The objects, as each group of threads has changed their number.
-    objects: Box<[CachePadded<AtomicIsize>]>,
+    /// What can be told without a lock, as each group of threads has changed it.
+    tallies: Box<[CachePadded<Tally>]>,
     /// The most entries of a leaf, but for those that could not be split yet.
     most: usize,
     rank: Rank,
+}
+
+/// Changes of the numbers of objects and leaves, and of the bytes that leaves take.
+#[derive(Default)]
+struct Tally {
+    objects: AtomicIsize,
+    memory: AtomicIsize,
+    leaves: AtomicIsize,
+}
+
+impl Tally {
+    fn add(to: &AtomicIsize, before: usize, after: usize) {
+        if before != after {
+            to.fetch_add(after.wrapping_sub(before) as isize, Relaxed);
+        }
+    }
 }
 
 /// Leaves that are not in use. Whoever holds it may change which leaves there are.
@@ -88,9 +102,9 @@ struct Locked<'a, K, C: Content> {
     number: u32,
     /// Its entries when it was locked.
     entries: usize,
-    /// Its objects, as far as they have been counted.
-    counted: usize,
-    objects: &'a AtomicIsize,
+    /// Its objects and its memory, as far as they have been counted.
+    counted: (usize, usize),
+    tally: &'a Tally,
 }
 
 impl<K, C: Content> Locked<'_, K, C> {
@@ -102,12 +116,16 @@ impl<K, C: Content> Locked<'_, K, C> {
     }
 
     fn count(&mut self) {
-        let now = self.leaf.objects();
-        if now != self.counted {
-            let change = now.wrapping_sub(self.counted) as isize;
-            self.objects.fetch_add(change, Relaxed);
-            self.counted = now;
-        }
+        let (objects, memory) = (self.leaf.objects(), self.leaf.memory());
+        Tally::add(&self.tally.objects, self.counted.0, objects);
+        Tally::add(&self.tally.memory, self.counted.1, memory);
+        self.counted = (objects, memory);
+    }
+
+    /// Objects have been moved from or to this leaf: what both leaves took before, and take now.
+    fn moved(&mut self, before: usize, after: usize) {
+        Tally::add(&self.tally.memory, before, after);
+        self.counted = (self.leaf.objects(), self.leaf.memory());
     }
 }
 
@@ -188,15 +206,22 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
             leaf: pool.take(),
             version: 0,
         };
-        let counter = || CachePadded(AtomicIsize::new(0));
         OrderedStore {
             directory: Directory::new(only),
             arena: Arena::new(),
             pool: Mutex::new(pool),
-            objects: (0..directory::lanes()).map(|_| counter()).collect(),
+            tallies: (0..directory::lanes())
+                .map(|_| CachePadded(Tally::default()))
+                .collect(),
             most,
             rank: Rank::next(),
         }
+    }
+
+    fn sum(&self, of: fn(&Tally) -> &AtomicIsize) -> usize {
+        let each = self.tallies.iter().map(|tally| of(tally).load(Relaxed));
+        // One was read before and one after something moved between them.
+        usize::try_from(each.sum::<isize>()).unwrap_or(0)
     }
 
     fn lock(&self, number: u32) -> Locked<'_, K, C> {
@@ -204,8 +229,8 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         Locked {
             number,
             entries: leaf.len(),
-            counted: leaf.objects(),
-            objects: &self.objects[directory::thread() & (self.objects.len() - 1)],
+            counted: (leaf.objects(), leaf.memory()),
+            tally: &self.tallies[directory::thread() & (self.tallies.len() - 1)],
             leaf,
         }
     }
@@ -269,8 +294,10 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
             self.directory
                 .split(place, here.next(), lows.drain(..), to_new);
             locked.leaf.version = here.next().version;
+            let before = locked.leaf.memory() + new.memory();
             locked.leaf.move_to(at, &mut new);
-            locked.counted = locked.leaf.objects();
+            locked.moved(before, locked.leaf.memory() + new.memory());
+            locked.tally.leaves.fetch_add(1, Relaxed);
         }
     }
 
@@ -307,10 +334,13 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
             self.directory.join(place, stays, lows);
             first.version = stays.version;
             second.version = goes.version;
+            let before = first.memory() + second.memory();
             second.move_to(0, first);
+            let after = first.memory() + second.memory();
             lows.extend(second.low.take());
             pool.free.push(goes.leaf);
-            locked.counted = locked.leaf.objects();
+            locked.moved(before, after);
+            locked.tally.leaves.fetch_sub(1, Relaxed);
             return;
         }
     }
@@ -448,7 +478,7 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         from: &Bound<K>,
         visit: &mut impl FnMut(&mut OrderedSpot<'_, K, C>) -> ControlFlow<()>,
         expired_too: bool,
-    ) -> Result<Onward<K>, T::Refusal> {
+    ) -> Result<Sliced<Bound<K>>, T::Refusal> {
         let (mut bin, mut lows) = (Bin::default(), Vec::new());
         let _within = self.rank.enter()?;
         let mut locked = loop {
@@ -507,13 +537,14 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
     {
         let pool = self.pool.lock();
         let routes = self.directory.check();
-        let mut objects = 0;
+        let (mut objects, mut memory) = (0, 0);
         for (i, (low, route)) in routes.iter().enumerate() {
             let leaf = self.arena.get(route.leaf).read();
             assert_eq!(leaf.version, route.version);
             assert!(leaf.low == *low);
             leaf.check();
             objects += leaf.objects();
+            memory += leaf.memory();
             let keys = || (0..leaf.len()).map(|at| leaf.key(at));
             assert!(low.as_ref().is_none_or(|low| keys().all(|key| key >= low)));
             let high = routes.get(i + 1).and_then(|(low, _)| low.as_ref());
@@ -521,11 +552,12 @@ impl<K: Ord + Clone + 'static, C: Content> OrderedStore<K, C> {
         }
         for number in &pool.free {
             let leaf = self.arena.get(*number).read();
-            assert!(leaf.len() == 0 && leaf.low.is_none());
+            assert!(leaf.memory() == 0 && leaf.low.is_none());
             assert!(routes.iter().all(|(_, route)| route.leaf != *number));
         }
         assert_eq!(routes.len() + pool.free.len(), pool.made as usize);
-        assert_eq!(self.len(), objects);
+        assert_eq!((self.len(), self.parts()), (objects, routes.len()));
+        assert_eq!(self.sum(|tally| &tally.memory), memory);
     }
 }
 
@@ -540,19 +572,16 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
     }
 
     fn len(&self) -> usize {
-        let each = self.objects.iter().map(|objects| objects.load(Relaxed));
-        usize::try_from(each.sum::<isize>()).unwrap_or(0)
+        self.sum(|tally| &tally.objects)
     }
 
     fn memory(&self) -> usize {
-        let cells = self.arena.iter();
-        let leaves = cells.map(|leaf| size_of_val(leaf) + leaf.read().memory());
-        let fixed = size_of::<Self>() + size_of_val(&*self.objects);
-        fixed + self.directory.memory() + leaves.sum::<usize>()
+        let fixed = size_of::<Self>() + size_of_val(&*self.tallies) + self.arena.memory();
+        fixed + self.directory.memory(self.parts()) + self.sum(|tally| &tally.memory)
     }
 
     fn parts(&self) -> usize {
-        self.directory.len()
+        1 + self.sum(|tally| &tally.leaves)
     }
 
     fn enter<T: Terms, R>(
@@ -663,7 +692,10 @@ impl<K: Ord + Clone + 'static, C: Content> Store<K, C> for OrderedStore<K, C> {
             lows.extend(locked.leaf.low.take());
             match only {
                 None => only = Some(locked.route()),
-                Some(_) => pool.free.push(locked.number),
+                Some(_) => {
+                    pool.free.push(locked.number);
+                    locked.tally.leaves.fetch_sub(1, Relaxed);
+                }
             }
         }
         if let Some(only) = only {

@@ -184,6 +184,11 @@ fn nested(store: impl Checked<u64, One<u64>>) {
     assert!(scanned.is_ok());
     assert_eq!(visited, 1);
     assert_eq!(again(), None);
+    // What takes no lock can be asked.
+    let asked = store.write(&open, &1, |_| {
+        (store.len(), store.memory() > 0, store.parts() > 0)
+    });
+    assert_eq!(asked, Ok((1, true, true)));
 }
 
 #[test]
