@@ -379,6 +379,20 @@ fn all_kinds_come_back_as_they_were() {
     });
 }
 
+/// All that only an owner may do.
+fn refused(plain: &noex::Table<String, u64>) {
+    let access = Err(TableError::Access);
+    let nobody = plain.info().unwrap().owner.unwrap();
+    assert_eq!(plain.insert("a".into(), 2), access);
+    assert_eq!(plain.delete("a"), Err(TableError::Access));
+    assert_eq!(plain.delete_all(), access);
+    assert_eq!(plain.rename("other name"), access);
+    assert_eq!(plain.give_away(&nobody, ()), access);
+    assert_eq!(plain.set_heir(&nobody, ()), access);
+    assert_eq!(plain.clear_heir(), access);
+    assert_eq!(plain.delete_table(), access);
+}
+
 #[test]
 fn nobody_but_the_tables_process_writes_the_table_itself() {
     on_all(|system| {
@@ -392,7 +406,7 @@ fn nobody_but_the_tables_process_writes_the_table_itself() {
         let plain: noex::Table<String, u64> = system.table_named("words").unwrap();
         assert_eq!(&plain, table.table());
         assert_eq!(plain.insert("a".into(), 2), Err(TableError::Access));
-        assert_eq!(plain.delete_table(), Err(TableError::Access));
+        refused(&plain);
         assert_eq!(plain.lookup("a"), Ok(Some(1)));
         assert_eq!(plain.info().unwrap().owner, table.pid());
         assert_eq!(system.persistent_table("words"), Ok(table.clone()));
@@ -427,6 +441,46 @@ fn a_closure_cannot_wait_for_its_own_process() {
         );
         close(&table);
     });
+}
+
+#[test]
+fn a_closure_in_the_tables_process_cannot_pass_the_file_by() {
+    on_all(|system| {
+        let file = TempFile::new();
+        let table = open(system, &file);
+        let plain = table.table().clone();
+        table.insert("a".into(), 1).wait().unwrap();
+        let update = table.update("a".into(), move |n| {
+            refused(&plain);
+            *n += 1;
+        });
+        assert_eq!(update.wait().unwrap(), Some(()));
+        assert_eq!(table.table().to_list(), Ok(vec![("a".into(), 2)]));
+        close(&table);
+    });
+}
+
+#[test]
+fn one_thread_of_the_pool_is_enough_to_take_a_file_over_from_the_dead() {
+    let system = quiet()
+        .schedulers(2)
+        .blocking_threads(1)
+        .build()
+        .expect("threads");
+    let file = TempFile::new();
+    let builder = Words::builder(&file.0).durability(Durability::Interval(DEADLINE * 100));
+    for round in 0..200 {
+        let table = builder.open(&system).wait_timeout(DEADLINE).unwrap();
+        assert_eq!(table.len(), Ok(round));
+        // Acknowledged, and left behind to be written.
+        table.insert(format!("{round}"), 0).wait().unwrap();
+        let pid = table.pid().unwrap();
+        system.exit(pid, ExitReason::Kill);
+        // As early as can be.
+        while system.is_alive(pid) {
+            std::hint::spin_loop();
+        }
+    }
 }
 
 #[test]
@@ -532,8 +586,11 @@ fn damage_anywhere_in_a_file_is_told_or_does_no_harm() {
         .map(|n| (format!("word {n}"), n))
         .collect::<Vec<_>>();
     expected.sort();
-    let mut told = 0;
-    for at in (0..whole.len()).step_by(whole.len() / 150 + 1).chain(0..64) {
+    let (mut told, mut versions) = (0, 0);
+    for at in (0..whole.len())
+        .step_by(whole.len() / 150 + 1)
+        .chain(0..320)
+    {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
         std::fs::write(&file, &damaged).unwrap();
@@ -545,10 +602,13 @@ fn damage_anywhere_in_a_file_is_told_or_does_no_harm() {
                 close(&table);
             }
             Err(PersistError::Corrupt(_) | PersistError::NotATable) => told += 1,
+            // Of the two bytes that say which version of redb's format it is.
+            Err(PersistError::StoreVersion(_)) if at < 4096 => versions += 1,
             Err(other) => panic!("byte {at}: {other:?}"),
         }
     }
     assert!(told > 10, "{told} were told");
+    assert_eq!(versions, 2, "as many as there are commits in the head");
     for length in [1, 100, 4096, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&file, &whole[..length]).unwrap();
         match Words::builder(&file.0).open(&system).wait() {

@@ -6,6 +6,10 @@
 //! number of lines, and after a random number of turns of a loop. What it said is read to the end, and then
 //! a copy of its file is opened. The file itself stays as the crash left it, and the next child begins
 //! with that.
+//!
+//! A program that is killed leaves to the kernel what it has written, synced or not. So the file is in memory
+//! where that can be had (`/dev/shm`): that the right things are synced is proved on the simulated disk of
+//! `src/ets/persist/tests.rs`. `NOEX_KILL_DIR` says where else, `NOEX_KILL_ROUNDS` how often.
 #![cfg(all(feature = "persist", unix))]
 
 mod support;
@@ -281,7 +285,10 @@ struct TempDir(PathBuf);
 
 impl TempDir {
     fn new(name: &str) -> TempDir {
-        let path = std::env::temp_dir().join(format!("noex-kill-{name}-{}", std::process::id()));
+        let memory = || Path::new("/dev/shm").is_dir().then(|| "/dev/shm".into());
+        let directory = std::env::var_os("NOEX_KILL_DIR").or_else(memory);
+        let directory = directory.map_or_else(std::env::temp_dir, PathBuf::from);
+        let path = directory.join(format!("noex-kill-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).expect("a directory");
         TempDir(path)
@@ -501,4 +508,99 @@ fn a_disk_that_is_full_refuses_writes_until_there_is_room() {
     };
     assert_eq!(table.table().select_count(right), Ok(there));
     table.close().wait().expect("it closes");
+}
+
+/// One of several programs that want the same file.
+#[test]
+#[ignore = "is run by the other tests"]
+fn contender() {
+    let Ok(path) = std::env::var("NOEX_CONTEND_FILE") else {
+        return;
+    };
+    let system = quiet().schedulers(2).build().expect("threads");
+    say("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a pipe");
+    let own = u64::from(std::process::id());
+    match PersistentTable::<u64, u64>::builder(path)
+        .open(&system)
+        .wait()
+    {
+        Ok(table) => {
+            table.insert(own, own).wait().expect("it is its own");
+            say(&format!("open {own}"));
+        }
+        Err(PersistError::AlreadyOpen) => say("taken"),
+        Err(other) => say(&format!("error {other:?}")),
+    }
+    // Until all have said what came of it. Without closing.
+    line.clear();
+    std::io::stdin().read_line(&mut line).expect("a pipe");
+    std::process::exit(0);
+}
+
+#[test]
+fn of_several_programs_that_open_one_file_one_has_it_also_if_it_is_not_there_yet() {
+    let directory = TempDir::new("contend");
+    let system = quiet().schedulers(2).build().expect("threads");
+    let (mut new, mut old) = (0, 0);
+    for round in 0..12 {
+        // Every other round the file is there already, made by the one before.
+        let path = directory.0.join(format!("table-{}", round / 2));
+        let command = || {
+            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            command.args(["--exact", "contender", "--ignored", "--nocapture"]);
+            command.env("NOEX_CONTEND_FILE", &path);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            command.stderr(Stdio::null());
+            Killed(command.spawn().expect("it starts"))
+        };
+        let mut children: Vec<_> = (0..4).map(|_| command()).collect();
+        let mut outs: Vec<_> = children
+            .iter_mut()
+            .map(|child| BufReader::new(child.0.stdout.take().expect("a pipe")).lines())
+            .collect();
+        let mut said = |words: &[&str]| -> Vec<String> {
+            let heard = |line: &String| words.iter().any(|word| line.starts_with(word));
+            outs.iter_mut()
+                .map(|out| {
+                    let lines = out.map(|line| line.expect("a pipe"));
+                    lines.into_iter().find(heard).expect("it says so")
+                })
+                .collect()
+        };
+        said(&["ready"]);
+        // All at once, more or less.
+        let mut inputs: Vec<_> = children
+            .iter_mut()
+            .map(|child| child.0.stdin.take().expect("a pipe"))
+            .collect();
+        inputs
+            .iter_mut()
+            .for_each(|input| input.write_all(b"go\n").expect("it reads"));
+        let said = said(&["open ", "taken", "error "]);
+        drop(inputs);
+        children
+            .iter_mut()
+            .for_each(|child| assert!(child.0.wait().expect("it ends").success()));
+        let winners: Vec<u64> = said
+            .iter()
+            .filter_map(|line| line.strip_prefix("open ")?.parse().ok())
+            .collect();
+        assert!(winners.len() == 1, "round {round}: {said:?}");
+        assert!(
+            !said.iter().any(|line| line.starts_with("error")),
+            "round {round}: {said:?}"
+        );
+        match round % 2 {
+            0 => new += 1,
+            _ => old += 1,
+        }
+        let table = PersistentTable::<u64, u64>::builder(&path).open(&system);
+        let table = table.wait().expect("it opens");
+        assert_eq!(table.lookup(&winners[0]), Ok(Some(winners[0])));
+        assert_eq!(table.len(), Ok(1 + round % 2));
+        table.close().wait().expect("it closes");
+    }
+    assert_eq!((new, old), (6, 6));
 }

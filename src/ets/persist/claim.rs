@@ -1,8 +1,20 @@
 //! Who has which file open in this program.
 //!
 //! redb keeps other programs out by a lock on the file. Within one program more is needed: a table's process
-//! that dies leaves its file to a thread of the dirty pool, which finishes what was under way and closes
-//! it. The next incarnation, which a supervisor starts at once, waits for that; but not for one that lives.
+//! that dies leaves its file to be finished and closed, by a thread of the dirty pool or by whoever wants the
+//! file next, which a supervisor's child does at once.
+//!
+//! ```text
+//!            claim                  its process dies                  finish, by the first who comes
+//!   (free) ─────────▶ held ─────────────────────────▶ left behind ───────────────────────────────────▶ (free)
+//!                      │          (while a thread of the pool still works for it: held by a dead one)    ▲
+//!                      └─────────────────────────────────────────────────────────────────────────────────┘
+//!                                                    closed
+//! ```
+//! # Invariant
+//! Nobody waits for work that is queued behind him: who finds a file held by a dead process waits for a thread
+//! that runs, or for the process's own end; what is left behind he finishes himself. So one thread of
+//! the pool is enough.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,14 +30,24 @@ use crate::sync::{Condvar, Mutex};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken;
 
+/// What is to be done with a file whose process has died. It drops the claim.
+pub(super) type Finish = Box<dyn FnOnce() + Send>;
+
+struct Held {
+    core: CoreRef,
+    pid: Pid,
+    left: Option<Finish>,
+}
+
 struct Claims {
-    held: Mutex<BTreeMap<PathBuf, (CoreRef, Pid)>>,
-    released: Condvar,
+    held: Mutex<BTreeMap<PathBuf, Held>>,
+    /// A file is free, or left behind.
+    changed: Condvar,
 }
 
 static CLAIMS: Claims = Claims {
     held: Mutex::new(BTreeMap::new()),
-    released: Condvar::new(),
+    changed: Condvar::new(),
 };
 
 /// The right to open a file, in this program, until it is dropped.
@@ -33,27 +55,63 @@ static CLAIMS: Claims = Claims {
 pub(super) struct Claim(PathBuf);
 
 impl Claim {
-    /// Claims a file for a process. Waits if it is still that of a dead one, for as long as that one's last
-    /// write and the closing of the file take.
+    /// Claims a file for a process. If it is still that of a dead one, this is after that one's last write
+    /// and the closing of the file.
     pub(super) fn new(path: &Path, core: &CoreRef, pid: Pid) -> io::Result<Result<Claim, Taken>> {
         let path = canonical(path)?;
         let mut held = CLAIMS.held.lock();
-        while let Some((core, pid)) = held.get(&path) {
-            if core.is_alive(*pid) {
+        while let Some(holder) = held.get_mut(&path) {
+            if let Some(finish) = holder.left.take() {
+                drop(held);
+                finish();
+                held = CLAIMS.held.lock();
+            } else if holder.core.is_alive(holder.pid) {
                 return Ok(Err(Taken));
+            } else {
+                CLAIMS.changed.wait(&mut held);
             }
-            CLAIMS.released.wait(&mut held);
         }
-        held.insert(path.clone(), (core.clone(), pid));
+        let holder = Held {
+            core: core.clone(),
+            pid,
+            left: None,
+        };
+        held.insert(path.clone(), holder);
         Ok(Ok(Claim(path)))
+    }
+
+    /// The file that is claimed.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let claim = CLAIMS.held.lock().remove(&self.0);
-        CLAIMS.released.notify_all();
+        CLAIMS.changed.notify_all();
         drop(claim);
+    }
+}
+
+/// Leaves a claimed file behind, for [`finish`] or the next claim.
+pub(super) fn leave(path: &Path, finish: Finish) {
+    let mut held = CLAIMS.held.lock();
+    if let Some(holder) = held.get_mut(path) {
+        holder.left = Some(finish);
+    }
+    drop(held);
+    CLAIMS.changed.notify_all();
+}
+
+/// Finishes with a file that was left behind, unless that was done.
+pub(super) fn finish(path: &Path) {
+    let left = {
+        let mut held = CLAIMS.held.lock();
+        held.get_mut(path).and_then(|holder| holder.left.take())
+    };
+    if let Some(finish) = left {
+        finish();
     }
 }
 

@@ -16,7 +16,7 @@
 //!    then can be trusted, so there the error is final: [`PersistError::InDoubt`] to all further writes.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -133,13 +133,34 @@ pub(super) fn file(path: &Path) -> Medium {
     })
 }
 
-/// Makes a file that holds an empty table, unless there is a file. A crash leaves it whole, or not there.
+/// Makes a file that holds an empty table, unless there is a file. A crash leaves it whole, or empty, which is
+/// as if it was not there.
+///
+/// Of several programs that do this at the same time one does it: nobody's file may be replaced, as whoever has
+/// it open would go on to write to a file without a name. So the name is taken by an empty file first, and the
+/// table's takes its place only while that is locked, and still there.
+// `File::try_lock` is of Rust 1.89, and this feature wants 1.90.
+#[allow(clippy::incompatible_msrv)]
 pub(super) fn create(path: &Path, expected: &Expected) -> Result<(), PersistError> {
     let failed = |error| PersistError::io("create", path, error);
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Ok(found) if found.is_file() && found.len() == 0 => {}
-        _ => return Ok(()),
+    let missing = || match fs::metadata(path) {
+        Ok(found) => found.is_file() && found.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !missing() {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    let place = options.write(true).create(true).truncate(false).open(path);
+    let place = place.map_err(failed)?;
+    match place.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(PersistError::AlreadyOpen),
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    // Somebody else may have been sooner.
+    if !missing() {
+        return Ok(());
     }
     let (draft, empty) = Draft::new(path).map_err(failed)?;
     drop(empty);
@@ -434,6 +455,11 @@ impl Disk {
                 Err(error)
             }
         }
+    }
+
+    /// The name by which the file is claimed.
+    pub(super) fn claimed(&self) -> Option<PathBuf> {
+        self.claim.as_ref().map(|claim| claim.path().to_owned())
     }
 
     /// The file, to be closed by somebody else; `None` if it is closed.

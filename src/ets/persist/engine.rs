@@ -2,7 +2,8 @@
 //! what they change to the file, does it in memory, and answers.
 //!
 //! # Invariants
-//! 1. Only this changes the table, one batch after the other.
+//! 1. Only this changes the table, one batch after the other. To all others, a closure that runs here included,
+//!    it is sealed.
 //! 2. What is in memory is in the file or in `unsaved`. With [`Durability::Each`] nothing is in `unsaved`
 //!    between batches.
 //! 3. If what is to be done in memory cannot be done, memory is behind the file: then the table is
@@ -13,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::claim::{Claim, Taken};
+use super::claim::{self, Claim, Taken};
 use super::disk::{self, Disk, Expected, Medium, Owned, Write, deadline_of};
 use super::error::PersistError;
 use super::view::{Changes, KeyMap, Pending, Persists, View, expires};
@@ -111,6 +112,7 @@ impl<K: Stored + Clone, V: Stored + Clone, Kind: Persists<K, V>> Opening<K, V, K
         let mut filled = Ok(());
         let owner = Owner::Process(pid);
         let prepare = |inner: &Inner<K, V, Kind>| {
+            inner.common.seal();
             let batch = inner.store.batch(&Clearing, entries, |batch| {
                 (0..batch.len()).for_each(|i| batch.insert(i));
             });
@@ -378,16 +380,21 @@ impl<K: 'static, V: 'static, Kind: Persists<K, V>> Drop for Engine<K, V, Kind> {
             }
             _ => Vec::new(),
         };
+        let claimed = disk.claimed();
         let mut close = move || {
             if !left.is_empty() {
                 let _saved = disk.write(left.iter().map(Owned::as_write));
             }
             let _closed = disk.close();
         };
-        match here() {
-            // A scheduler thread must not wait for that. The file's next owner is queued behind it.
-            Some(_) => drop(blocking(&self.table.inner.common.core, close)),
-            None => close(),
+        match (here(), claimed) {
+            // A scheduler thread must not wait for that. The file's next owner may be sooner.
+            (Some(_), Some(path)) => {
+                claim::leave(&path, Box::new(close));
+                let finish = move || claim::finish(&path);
+                drop(blocking(&self.table.inner.common.core, finish));
+            }
+            _ => close(),
         }
     }
 }

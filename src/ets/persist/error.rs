@@ -35,6 +35,10 @@ pub enum PersistError {
     /// The file was written in a version of the format that is not known: by a later noex.
     #[error("the file is of version {0} of its format, which is not known")]
     Version(u16),
+    /// The file is of a version of redb's format that this one does not know, older or newer. (Or what says of
+    /// which it is was damaged: it is looked at before checksums are.)
+    #[error("the file is of version {0} of redb's format, which is not known")]
+    StoreVersion(u8),
     /// The file is damaged: a checksum is wrong, or something that it protects makes no sense.
     #[error("the file is damaged: {0}")]
     Corrupt(String),
@@ -117,7 +121,11 @@ impl PersistError {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
                 PersistError::AlreadyOpen
             }
-            redb::Error::Corrupted(what) => PersistError::Corrupt(what),
+            redb::Error::UpgradeRequired(version) => PersistError::StoreVersion(version),
+            redb::Error::Corrupted(what) => match newer(&what) {
+                Some(version) => PersistError::StoreVersion(version),
+                None => PersistError::Corrupt(what),
+            },
             redb::Error::ValueTooLarge(size) => {
                 PersistError::Encode(format!("{size} bytes are too many"))
             }
@@ -125,9 +133,15 @@ impl PersistError {
             | redb::Error::TableIsMultimap(_)
             | redb::Error::TableIsNotMultimap(_)
             | redb::Error::TypeDefinitionChanged { .. }
-            | redb::Error::TableDoesNotExist(_)
-            | redb::Error::UpgradeRequired(_) => PersistError::NotATable,
+            | redb::Error::TableDoesNotExist(_) => PersistError::NotATable,
             other => PersistError::io(doing, path, io::Error::other(other)),
         }
     }
+}
+
+/// The version of the format that redb does not know yet, which it has no error of its own for.
+fn newer(what: &str) -> Option<u8> {
+    let version = what.strip_prefix("Expected file format version <= ")?;
+    let (_known, version) = version.split_once(", found ")?;
+    version.parse().ok()
 }

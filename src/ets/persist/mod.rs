@@ -57,8 +57,9 @@ use crate::system::Handle;
 /// in which they were asked for, whether or not it waits for each. All that [`Table`] says about an operation
 /// holds here, and each operation is all or nothing in the file as well.
 ///
-/// A closure runs in the table's process, under no lock, and may read any table; writing to a persistent one is
-/// [`TableError::Nested`] there. One that panics leaves the object as it was, and is
+/// A closure runs in the table's process, under no lock (those of `select_delete` and `select_replace` under the
+/// table's, as with [`Table`]), and may read any table; writing to a persistent one is [`TableError::Nested`]
+/// there. One that panics leaves the object as it was, and is
 /// [`PersistError::Panicked`] to whoever waits.
 ///
 /// # Errors
@@ -130,8 +131,8 @@ impl<K: 'static, V: 'static, Kind: Persists<K, V>> PersistentTable<K, V, Kind> {
     }
 
     /// The table, to be read in all the ways that a [`Table`] can be. It is protected and its owner is the
-    /// process that writes the file, so to everybody else each operation that would write it is
-    /// [`TableError::Access`].
+    /// process that writes the file; each operation of its own that would change it, its name, its owner or its
+    /// heir, or delete it, is [`TableError::Access`], also in a closure that runs in that process.
     pub fn table(&self) -> &Table<K, V, Kind> {
         &self.table
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
+use super::claim::{self, Claim};
 use super::disk::{Disk, Expected, FOREVER, Medium, Write, record};
 use super::{Durability, PersistError, PersistentTable};
 use crate::ets::{TableError, TableType};
@@ -224,7 +225,7 @@ fn change(random: &mut Random, model: &mut Model, disk: &mut Disk) -> Result<(),
 fn no_loss_of_power_at_any_point_loses_or_tears_a_write() {
     let path = std::env::temp_dir().join("noex-sim-power");
     let (mut whole, mut lost, mut late) = (0, 0, 0);
-    for seed in 0..8 {
+    for seed in 0..24 {
         let random = &mut Random::new(seed + 1);
         let disk = SimDisk::default();
         // A new file has its name only when this is done.
@@ -263,7 +264,7 @@ fn no_loss_of_power_at_any_point_loses_or_tears_a_write() {
         }
     }
     assert!(
-        whole > 200 && lost > 100 && late > 10,
+        whole > 1000 && lost > 500 && late > 10,
         "{whole} {lost} {late}"
     );
 }
@@ -442,4 +443,89 @@ fn writers_share_a_sync() {
     let syncs = disk.0.lock().syncs - before;
     assert!(syncs < 10, "{syncs} syncs for 1001 writes");
     table.close().wait().unwrap();
+}
+
+#[test]
+fn a_file_of_a_later_version_is_refused_and_says_which() {
+    const ABOUT: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("about");
+    let path = std::env::temp_dir().join("noex-sim-version");
+    let open = |disk: &SimDisk| Disk::open(&path, disk.medium(), &expected(), None).map(drop);
+    let disk = SimDisk::default();
+    open(&disk).unwrap();
+    let file = redb::Builder::new().create_with_backend(disk.clone());
+    let file = file.unwrap();
+    let transaction = file.begin_write().unwrap();
+    let mut about = transaction.open_table(ABOUT).unwrap();
+    about.insert("format", [2, 0].as_slice()).unwrap();
+    drop(about);
+    transaction.commit().unwrap();
+    drop(file);
+    let before = disk.0.lock().now.clone();
+    let later = open(&disk).unwrap_err();
+    assert!(matches!(later, PersistError::Version(2)), "{later:?}");
+    assert!(later.to_string().contains("version 2"), "{later}");
+
+    // And one of a later redb; both commits in its head say so.
+    for version in [4, 200] {
+        let mut image = before.clone();
+        for at in [64, 192] {
+            assert_eq!(image[at], 3, "where redb has it");
+            image[at] = version;
+        }
+        let disk = SimDisk::of(image.clone(), None);
+        let later = open(&disk).unwrap_err();
+        assert!(
+            matches!(later, PersistError::StoreVersion(found) if found == version),
+            "{later:?}"
+        );
+        assert_eq!(disk.0.lock().now, image, "it was not touched");
+    }
+}
+
+#[test]
+fn what_the_dead_left_behind_is_finished_by_whoever_comes_first_and_once() {
+    let system = system();
+    let path = std::env::temp_dir().join(format!("noex-claim-{}", std::process::id()));
+    let core = system.core();
+    let dead = system.spawn(|_: crate::Inbox<()>| async {}).unwrap().pid();
+    let _down = system.monitor(dead).wait();
+    let left = |order: &Arc<Mutex<Vec<&'static str>>>, claim: Claim| {
+        let order = order.clone();
+        let path = claim.path().to_owned();
+        let finish = move || {
+            order.lock().push("finished");
+            drop(claim);
+        };
+        claim::leave(&path, Box::new(finish));
+        path
+    };
+    for first_is_the_next in [true, false] {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let claim = Claim::new(&path, core, dead).unwrap().unwrap();
+        let next = {
+            let (order, path, core) = (order.clone(), path.clone(), core.clone());
+            move || {
+                // That there is nothing yet it waits for.
+                let claim = Claim::new(&path, &core, dead).unwrap().unwrap();
+                order.lock().push("claimed");
+                claim
+            }
+        };
+        match first_is_the_next {
+            true => {
+                let next = std::thread::spawn(next);
+                let name = left(&order, claim);
+                let claim = next.join().unwrap();
+                // Nothing is left of it, and the new claim stays.
+                claim::finish(&name);
+                assert_eq!(*order.lock(), ["finished", "claimed"]);
+                drop(claim);
+            }
+            false => {
+                claim::finish(&left(&order, claim));
+                assert_eq!(*order.lock(), ["finished"]);
+                drop(next());
+            }
+        }
+    }
 }
