@@ -325,7 +325,7 @@ fn content(system: &System, directory: &TempDir, path: &Path) -> Content {
 
 fn rounds() -> u64 {
     let rounds = std::env::var("NOEX_KILL_ROUNDS").ok();
-    rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(60)
+    rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(120)
 }
 
 #[test]
