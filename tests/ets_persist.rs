@@ -508,6 +508,25 @@ fn a_file_is_open_once() {
 }
 
 #[test]
+fn a_file_is_open_in_one_of_the_systems_of_a_program() {
+    let file = TempFile::new();
+    let build = || quiet().schedulers(1).build().unwrap();
+    let (one, other) = (build(), build());
+    let table = open(&one, &file);
+    table.insert("a".into(), 1).wait().unwrap();
+    let second = Words::builder(&file.0).open(&other).wait();
+    assert!(
+        matches!(second, Err(PersistError::AlreadyOpen)),
+        "{second:?}"
+    );
+    // The end of a system frees it, without a word of the table's.
+    drop(one);
+    let table = open(&other, &file);
+    assert_eq!(table.lookup("a"), Ok(Some(1)));
+    close(&table);
+}
+
+#[test]
 fn a_table_of_another_kind_or_types_is_not_opened() {
     on_all(|system| {
         let file = TempFile::new();
