@@ -19,6 +19,7 @@ use crate::gen_server::{
     GenServer, HandleCast, HandleInfo, HandleRequest, Recipient, ServerRef, call_whoever,
     cast_whoever, info_envelope, send_whoever,
 };
+use crate::hash::Seeds;
 use crate::process::call::{Call, DEFAULT_TIMEOUT};
 use crate::process::pid::Pid;
 use crate::sched::timers::{Envelope, Target};
@@ -71,7 +72,7 @@ impl Place {
 /// The places of a supervisor's children.
 #[derive(Default)]
 pub(crate) struct Directory {
-    places: Mutex<HashMap<Arc<str>, Arc<Place>>>,
+    places: Mutex<HashMap<Arc<str>, Arc<Place>, Seeds>>,
 }
 
 impl Directory {
