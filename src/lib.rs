@@ -131,7 +131,10 @@ mod exports {
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
     pub use crate::ets::{Table, TableError};
-    pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
+    pub use crate::exit::{
+        ErrorReason, ExitReason, PanicLocation, PanicReason, ParseTermError, Term, TermKind,
+        TermMap, WrongTerm,
+    };
     pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{
         AnyMessage, Calls, Context, Down, Exit, GenServer, HandleCall, HandleCast, HandleContinue,

@@ -113,3 +113,4 @@ pub use self::kind::{
 pub use self::owner::Transfer;
 pub use self::select::Pages;
 pub use self::table::{Table, TableBuilder};
+pub use crate::exit::OrderedTerm;

@@ -29,11 +29,17 @@ const BATCH: usize = 256;
 const MARGIN: u64 = 5 * MS;
 
 /// Names a timer. OTP: the reference that `erlang:send_after/3` returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerRef {
     shard: u32,
     interval: bool,
     key: u64,
+}
+
+impl std::fmt::Display for TimerRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "#Timer<{}.{}>", self.shard, self.key)
+    }
 }
 
 /// What a timer does when its time has come.
