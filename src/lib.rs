@@ -130,7 +130,7 @@ mod exports {
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
-    pub use crate::ets::{Table, TableError};
+    pub use crate::ets::{Table, TableError, TermTable};
     pub use crate::exit::{
         ErrorReason, ExitReason, PanicLocation, PanicReason, ParseTermError, Term, TermKind,
         TermMap, WrongTerm,

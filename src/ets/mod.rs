@@ -87,6 +87,7 @@
 
 mod common;
 mod counter;
+mod dynamic;
 mod engine;
 mod error;
 mod fix;
@@ -104,6 +105,10 @@ mod update;
 
 pub use self::common::{Access, Expiry};
 pub use self::counter::{Counter, CounterUpdate, Increment};
+pub use self::dynamic::{
+    CounterOp, MatchPages, MatchPattern, MatchSpec, MatchSpecError, TermTable, TermTableBuilder,
+    TermTransfer,
+};
 pub use self::error::TableError;
 pub use self::fix::Fixed;
 pub use self::info::TableInfo;

@@ -57,6 +57,7 @@ pub use reason::{ErrorReason, ExitReason};
 pub use term::{Term, TermKind};
 
 pub(crate) use hook::{enter_poll, install_panic_hook, take_location};
+pub(crate) use order::compare_exactly;
 pub(crate) use panic::{catch, drop_quietly};
 pub(crate) use quiet::Quiet;
 

@@ -94,7 +94,7 @@ impl From<Term> for OrderedTerm {
 }
 
 /// The exact order. It calls equal what `Eq` does.
-pub(super) fn compare_exactly(a: &Term, b: &Term) -> Ordering {
+pub(crate) fn compare_exactly(a: &Term, b: &Term) -> Ordering {
     compare(a, b, Numbers::ByKind)
 }
 
