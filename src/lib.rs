@@ -49,7 +49,7 @@
 //! | keep track of who belongs together | [`Pg`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
-//! | share tables between processes and threads | [`Table`], [`ets`] |
+//! | share tables between processes and threads | [`Table`], [`ets`]; of any terms: [`TermTable`] |
 //! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]

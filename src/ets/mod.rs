@@ -83,6 +83,7 @@
 //! | `kind` | the kinds, as types |
 //! | `common` | who may, and whether it is still there |
 //! | `tables`, `keeper` | all tables of a system, and the process that keeps house for them |
+//! | `dynamic` | tables of any terms, with match specifications: [`TermTable`] |
 //! | `store` | the data structures |
 
 mod common;

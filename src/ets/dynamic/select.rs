@@ -206,8 +206,6 @@ impl TermTable {
                 Box::new(move || {
                     if let Some(reach) = reach.take() {
                         rest = table.collect(reach, &select)?;
-                    } else {
-                        table.admit(Need::Read)?;
                     }
                     let after = rest.split_off(limit.min(rest.len()));
                     let page = std::mem::replace(&mut rest, after);
