@@ -4,6 +4,7 @@ mod support;
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
 
 use noex::ets::{
     Access, CounterOp, Increment, MatchPattern, MatchSpec, MatchSpecError, Set, TableType,
@@ -579,32 +580,28 @@ fn a_dynamic_table_has_its_name_in_the_namespace_of_all_tables() {
 }
 
 type Gift = TermTransfer<u8>;
+/// A gift, and what came of writing into it.
+type Tried = (Gift, Result<(), TableError>);
+type Run = Box<dyn FnOnce(&TermTable) + Send>;
 
 /// A process that makes a table, tells it, and does what it is told.
 fn owner(
     system: &System,
-    make: impl FnOnce(&Inbox<Box<dyn FnOnce(&TermTable) + Send>>) -> TermTable + Send + 'static,
-) -> (Recipient<Box<dyn FnOnce(&TermTable) + Send>>, TermTable) {
+    make: impl FnOnce(&Inbox<Run>) -> TermTable + Send + 'static,
+) -> (Recipient<Run>, TermTable) {
     let (tell, told) = reports();
-    let owner = system.spawn(
-        move |mut cx: Inbox<Box<dyn FnOnce(&TermTable) + Send>>| async move {
-            let table = make(&cx);
-            tell.send(table.clone()).unwrap();
-            while let Received::Message(run) = cx.recv().await {
-                run(&table);
-            }
-        },
-    );
+    let owner = system.spawn(move |mut cx: Inbox<Run>| async move {
+        let table = make(&cx);
+        tell.send(table.clone()).unwrap();
+        while let Received::Message(run) = cx.recv().await {
+            run(&table);
+        }
+    });
     (owner.unwrap(), next(system, &told))
 }
 
 /// A process that reports the tables it gets, and what came of writing into them.
-fn receiver(
-    system: &System,
-) -> (
-    Recipient<Gift>,
-    std::sync::mpsc::Receiver<(Gift, Result<(), TableError>)>,
-) {
+fn receiver(system: &System) -> (Recipient<Gift>, Receiver<Tried>) {
     let (tell, told) = reports();
     let receiver = system.spawn(move |mut cx: Inbox<Gift>| async move {
         while let Received::Message(gift) = cx.recv().await {

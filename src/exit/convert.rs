@@ -5,7 +5,7 @@ use std::num::TryFromIntError;
 use super::map::TermMap;
 use super::term::{Term, TermKind};
 use crate::process::pid::{MonitorRef, Pid};
-use crate::sched::timers::TimerRef;
+use crate::sched::timer_ref::TimerRef;
 
 impl From<&Term> for Term {
     /// A clone, which shares it.

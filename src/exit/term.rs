@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use super::erlang;
 use super::map::TermMap;
 use crate::process::pid::{MonitorRef, Pid};
-use crate::sched::timers::TimerRef;
+use crate::sched::timer_ref::TimerRef;
 use crate::sync::Arc;
 
 /// An Erlang value: an atom, a number, a binary, a pid or a reference; a tuple, a list or a map of such.

@@ -527,7 +527,6 @@ pub(crate) fn act(table: &TermTable, operation: &Term) -> Term {
 
 fn try_act(table: &TermTable, operation: &Term) -> Result<Term, Refused> {
     let ordered = table.kind() == TableType::OrderedSet;
-    let ok = |()| atom("true");
     let key = |key: Option<Term>| match key {
         Some(key) if ordered => key,
         Some(_) => atom("known"),
@@ -542,10 +541,13 @@ fn try_act(table: &TermTable, operation: &Term) -> Result<Term, Refused> {
         .split_first()
         .expect("a name");
     let answer = match (name.as_atom().expect("a name"), arguments) {
-        ("insert", [object]) => ok(match object.as_list() {
-            Some(objects) => table.insert_many(objects)?,
-            None => table.insert(object)?,
-        }),
+        ("insert", [object]) => {
+            match object.as_list() {
+                Some(objects) => table.insert_many(objects)?,
+                None => table.insert(object)?,
+            }
+            atom("true")
+        }
         ("insert_new", [object]) => Term::from(match object.as_list() {
             Some(objects) => table.insert_new_many(objects)?,
             None => table.insert_new(object)?,
@@ -608,7 +610,10 @@ fn try_act(table: &TermTable, operation: &Term) -> Result<Term, Refused> {
         ("tab2list", []) => table.to_list()?.into(),
         ("foldl", []) => fold(|all, object| table.foldl(all, object))?,
         ("foldr", []) => fold(|all, object| table.foldr(all, object))?,
-        ("delete_all_objects", []) => ok(table.delete_all()?),
+        ("delete_all_objects", []) => {
+            table.delete_all()?;
+            atom("true")
+        }
         ("sort", [terms]) => {
             let mut terms = terms.as_list().expect("a list").to_vec();
             terms.sort_by(Term::compare);

@@ -7,6 +7,7 @@ macro_rules! functions {
     ($($function:ident $name:literal $least:literal $most:tt)+) => {
         /// A function that is there, by name and number of arguments.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(clippy::enum_variant_names, reason = "they have Erlang's names")]
         pub(super) enum Function {
             $($function),+
         }

@@ -194,7 +194,7 @@ impl MatchPattern {
     fn bind<'a>(&'a self, object: &'a Term) -> Option<Env<'a>> {
         let mut found = vec![None; self.variables.len()];
         let fits = self.pattern.fits(object, &mut found);
-        fits.then(|| Env {
+        fits.then_some(Env {
             object,
             found,
             variables: &self.variables,
