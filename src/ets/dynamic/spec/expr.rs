@@ -178,12 +178,10 @@ impl Expr {
             }
             Expr::Call(function, arguments) => {
                 let value = |expr: &'a Expr| expr.value(env, failure);
-                match function::call(*function, arguments, value) {
-                    Ok(value) => value,
-                    Err(function::Failed::Here) if failure == Failure::Exit => {
-                        Value::Own(Term::atom("EXIT"))
-                    }
-                    Err(_) => return None,
+                // Where failing is a value, only this function can have failed, and no argument.
+                match (function::call(*function, arguments, value), failure) {
+                    (None, Failure::Exit) => Value::Own(Term::atom("EXIT")),
+                    (value, _) => value?,
                 }
             }
         })

@@ -83,46 +83,37 @@ functions! {
     BinaryPart "binary_part" 3 3
 }
 
-/// Why there is no value.
-pub(super) enum Failed {
-    /// The function cannot do this.
-    Here,
-    /// An argument has none.
-    Inside,
-}
-
-/// Calls a function of arguments that `value` evaluates, each when it is needed.
+/// Calls a function of arguments that `value` evaluates, each when it is needed. `None`: it cannot do this, or
+/// an argument has no value.
 pub(super) fn call<'a>(
     function: Function,
     arguments: &'a [Expr],
     value: impl Fn(&'a Expr) -> Option<Value<'a>>,
-) -> Result<Value<'a>, Failed> {
-    let value = |expr| value(expr).ok_or(Failed::Inside);
+) -> Option<Value<'a>> {
     match function {
-        Function::AndAlso => decide(arguments, false, value),
-        Function::OrElse => decide(arguments, true, value),
-        _ => {
-            let mut values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
-            if let Some(value) = of_booleans(function, &values) {
-                return Ok(value);
-            }
-            let terms: Vec<&Term> = values.iter_mut().map(Value::as_term).collect();
-            of_terms(function, &terms).ok_or(Failed::Here)
-        }
+        Function::AndAlso => return decide(arguments, false, value),
+        Function::OrElse => return decide(arguments, true, value),
+        _ => {}
     }
+    let mut values: Vec<Value<'a>> = arguments.iter().map(value).collect::<Option<_>>()?;
+    if let Some(value) = of_booleans(function, &values) {
+        return Some(value);
+    }
+    let terms: Vec<&Term> = values.iter_mut().map(Value::as_term).collect();
+    of_terms(function, &terms)
 }
 
 /// The first that is `decisive`, else the last, whatever that is.
 fn decide<'a>(
     arguments: &'a [Expr],
     decisive: bool,
-    value: impl Fn(&'a Expr) -> Result<Value<'a>, Failed>,
-) -> Result<Value<'a>, Failed> {
-    let (last, others) = arguments.split_last().ok_or(Failed::Here)?;
+    value: impl Fn(&'a Expr) -> Option<Value<'a>>,
+) -> Option<Value<'a>> {
+    let (last, others) = arguments.split_last()?;
     for expr in others {
-        let value = value(expr)?.as_bool().ok_or(Failed::Here)?;
+        let value = value(expr)?.as_bool()?;
         if value == decisive {
-            return Ok(Value::Bool(value));
+            return Some(Value::Bool(value));
         }
     }
     value(last)
