@@ -245,6 +245,10 @@ struct PgGuide;
 #[doc = include_str!("../docs/guide/services.md")]
 struct ServicesGuide;
 
+#[cfg(all(doctest, feature = "tab2file", feature = "persist"))]
+#[doc = include_str!("../docs/guide/ets_persistence.md")]
+struct EtsPersistenceGuide;
+
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/ets.md")]
 struct EtsGuide;

@@ -158,6 +158,14 @@ impl Common {
         true
     }
 
+    /// From now on nobody is the owner who calls: the table is its process's in all else, but only who passes
+    /// without being asked ([`Need::Keep`]) changes it. So no code of the user's does, on whatever thread.
+    #[cfg(feature = "persist")]
+    pub(super) fn seal(&self) {
+        // Relaxed: before anybody else has the table.
+        self.word.store(NOBODY, Relaxed);
+    }
+
     /// Whether it is the owner who calls.
     pub(crate) fn is_owner_calling(&self) -> bool {
         // Relaxed: only the owner can make another the owner, so for whoever owns it this is settled.

@@ -219,6 +219,17 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
         owner: Owner,
         access: Access,
     ) -> (Table<K, V, Kind>, Result<(), TableError>) {
+        self.make_with(core, owner, access, |_| {})
+    }
+
+    /// As [`make`](Self::make); `prepare` gets the table before anybody can see it.
+    pub(super) fn make_with(
+        self,
+        core: &CoreRef,
+        owner: Owner,
+        access: Access,
+        prepare: impl FnOnce(&Inner<K, V, Kind>),
+    ) -> (Table<K, V, Kind>, Result<(), TableError>) {
         let common = Common::new(
             core.clone(),
             owner,
@@ -233,6 +244,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
             store: Kind::Store::<K, V>::new(),
             heir: Mutex::new(self.heir),
         });
+        prepare(&inner);
         let entered = if core.state.load(Acquire) == STOPPED {
             Err(TableError::Gone)
         } else {
