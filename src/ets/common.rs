@@ -85,6 +85,8 @@ pub(crate) struct Common {
     pub(crate) access: Access,
     pub(crate) ttl: Option<Duration>,
     pub(crate) sweep_every: Duration,
+    /// Where in its objects their key is, counted from 1; `None`: its objects are keys and values.
+    pub(super) keypos: Option<usize>,
     gone: AtomicBool,
     word: AtomicU64,
     pub(crate) rights: Mutex<Rights>,
@@ -99,6 +101,7 @@ impl Common {
         name: Option<Arc<str>>,
         ttl: Option<Duration>,
         sweep_every: Duration,
+        keypos: Option<usize>,
     ) -> Self {
         let number = core.belongings.number();
         Common {
@@ -107,6 +110,7 @@ impl Common {
             access,
             ttl,
             sweep_every,
+            keypos,
             gone: AtomicBool::new(false),
             word: AtomicU64::new(match owner {
                 Owner::Process(pid) => word(pid),

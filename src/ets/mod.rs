@@ -83,6 +83,7 @@
 //! | `kind` | the kinds, as types |
 //! | `common` | who may, and whether it is still there |
 //! | `tables`, `keeper` | all tables of a system, and the process that keeps house for them |
+//! | `dynamic` | tables of any terms, with match specifications: [`TermTable`] |
 //! | `store` | the data structures |
 //! | `file`, with the feature `tab2file` | tables in files |
 //! | `persist`, with the feature `persist` | tables whose writes are on disk when they are acknowledged |
@@ -93,6 +94,7 @@ mod common;
 mod counter;
 #[cfg(any(feature = "tab2file", feature = "persist"))]
 mod draft;
+mod dynamic;
 mod engine;
 mod error;
 #[cfg(feature = "tab2file")]
@@ -116,6 +118,10 @@ mod update;
 pub use self::codec::Stored;
 pub use self::common::{Access, Expiry};
 pub use self::counter::{Counter, CounterUpdate, Increment};
+pub use self::dynamic::{
+    CounterOp, MatchPages, MatchPattern, MatchSpec, MatchSpecError, TermTable, TermTableBuilder,
+    TermTransfer,
+};
 pub use self::error::TableError;
 #[cfg(feature = "tab2file")]
 pub use self::file::{LoadTable, SaveTable, TableFileError, TableFileInfo};
@@ -131,3 +137,4 @@ pub use self::persist::{
 };
 pub use self::select::Pages;
 pub use self::table::{Table, TableBuilder};
+pub use crate::exit::OrderedTerm;
