@@ -125,6 +125,14 @@ pub enum Error {
     /// A table did not do what it was asked for.
     #[error(transparent)]
     Table(#[from] crate::ets::TableError),
+    /// A table was not written to a file, or not read from one.
+    #[cfg(feature = "tab2file")]
+    #[error(transparent)]
+    TableFile(#[from] crate::ets::TableFileError),
+    /// A persistent table was not opened, or not written.
+    #[cfg(feature = "persist")]
+    #[error(transparent)]
+    Persist(#[from] crate::ets::PersistError),
     /// A bounded mailbox was full.
     #[error("the receiver's mailbox is full")]
     Full,

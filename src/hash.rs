@@ -30,6 +30,12 @@ impl Seeds {
     }
 }
 
+impl Default for Seeds {
+    fn default() -> Self {
+        Seeds::random()
+    }
+}
+
 impl BuildHasher for Seeds {
     type Hasher = Folded;
 

@@ -49,7 +49,7 @@
 //! | keep track of who belongs together | [`Pg`] |
 //! | link, monitor, set timers | [`ProcessContext`] |
 //! | run it all | [`System`], [`Builder`]; without threads: [`Driver`] |
-//! | share tables between processes and threads | [`Table`], [`ets`] |
+//! | share tables between processes and threads | [`Table`], [`ets`]; of any terms: [`TermTable`] |
 //! | publish, cache, limit, schedule, pool | [`services`] |
 
 #[cfg(not(all(test, loom)))]
@@ -130,8 +130,11 @@ mod exports {
     pub use crate::error::{
         CallError, CallPath, Error, SendError, ShutdownError, SpawnError, StartError,
     };
-    pub use crate::ets::{Table, TableError};
-    pub use crate::exit::{ErrorReason, ExitReason, PanicLocation, PanicReason, Term, TermKind};
+    pub use crate::ets::{Table, TableError, TermTable};
+    pub use crate::exit::{
+        ErrorReason, ExitReason, PanicLocation, PanicReason, ParseTermError, Term, TermKind,
+        TermMap, WrongTerm,
+    };
     pub use crate::gen_event::{GenEvent, HandlerError, NamedGenEvent};
     pub use crate::gen_server::{
         AnyMessage, Calls, Context, Down, Exit, GenServer, HandleCall, HandleCast, HandleContinue,
@@ -245,6 +248,10 @@ struct PgGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/services.md")]
 struct ServicesGuide;
+
+#[cfg(all(doctest, feature = "tab2file", feature = "persist"))]
+#[doc = include_str!("../docs/guide/ets_persistence.md")]
+struct EtsPersistenceGuide;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/ets.md")]

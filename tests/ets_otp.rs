@@ -13,6 +13,11 @@
 //! and `page` gives its next page, between which there may be other operations (ordered sets only: what
 //! others see then is open).
 //!
+//! # Operations on a table of any terms
+//! `new KIND KEYPOS` begins a sequence, and `t TERM` is an operation: what tests/otp/ets/terms.rs makes. An
+//! answer is a term: what OTP's function returns, or `badarg`. `{sort,[..]}` and `{compare,A,B}` ask about
+//! the order of terms.
+//!
 //! # Scenes
 //! In tests/otp/ets/scenes.txt, whose head says how: owners, heirs, gifts, rights and names.
 
@@ -22,10 +27,14 @@ mod support;
 mod scene;
 #[path = "otp/ets/table.rs"]
 mod table;
+#[path = "otp/ets/terms.rs"]
+mod terms;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
+
+use noex::Term;
 
 /// Sequences of a run, and operations of each.
 const SEQUENCES: u64 = 256;
@@ -219,6 +228,90 @@ fn tables_answer_as_otps_do() {
                 &operations[..=at]
             );
         }
+    }
+    assert_eq!(answers.next(), None);
+}
+
+/// Sequences of a run on tables of any terms.
+const TERM_SEQUENCES: u64 = 320;
+
+/// Questions about the order of terms.
+const QUESTIONS: usize = 6000;
+
+/// An operation as it is handed to OTP.
+fn written(operation: &Term) -> String {
+    let text = operation.to_string();
+    // Neither cut, nor read as something else.
+    assert_eq!(text.parse().as_ref(), Ok(operation));
+    format!("t {text}")
+}
+
+fn read(answer: &str) -> Term {
+    answer
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+#[test]
+fn terms_are_ordered_and_compared_as_otps_are() {
+    let mut dice = terms::Dice::new(0);
+    let questions: Vec<Term> = (0..QUESTIONS).map(|_| dice.question()).collect();
+    let lines: Vec<String> = questions.iter().map(written).collect();
+    let Some(answers) = otp("ets_term_order", &lines) else {
+        return;
+    };
+    let (system, _driver) = support::quiet().virtual_clock().manual();
+    let table = terms::table(&system, "set", 1);
+    for (question, theirs) in questions.iter().zip(answers) {
+        let (mine, theirs) = (terms::act(&table, question), read(&theirs));
+        // `lists:sort/1` puts terms that are equal, but not the same, in an order of its own.
+        let sorted = question
+            .as_tuple()
+            .is_some_and(|parts| parts[0].is_atom("sort"));
+        assert!(
+            theirs == mine || sorted && theirs.compare(&mine).is_eq(),
+            "OTP:  {theirs}\nnoex: {mine}\nto {question}"
+        );
+    }
+}
+
+#[test]
+fn tables_of_terms_answer_as_otps_do() {
+    let sequences = (0..TERM_SEQUENCES).map(|number| {
+        let mut dice = terms::Dice::new(number);
+        let kind = ["set", "ordered_set", "bag", "duplicate_bag"][number as usize % 4];
+        let keypos = 1 + dice.roll(2);
+        let operations = (0..OPERATIONS).map(|_| dice.operation(keypos, kind));
+        (kind, keypos, operations.collect::<Vec<Term>>())
+    });
+    let sequences: Vec<_> = sequences.collect();
+    let lines = |(kind, keypos, operations): &(&str, usize, Vec<Term>)| {
+        let first = format!("new {kind} {keypos}");
+        std::iter::once(first)
+            .chain(operations.iter().map(written))
+            .collect::<Vec<_>>()
+    };
+    let lines: Vec<String> = sequences.iter().flat_map(lines).collect();
+    let Some(answers) = otp("ets_terms", &lines) else {
+        return;
+    };
+    let mut answers = answers.into_iter();
+    let (system, _driver) = support::quiet().virtual_clock().manual();
+    for (kind, keypos, operations) in &sequences {
+        assert_eq!(answers.next().as_deref(), Some("new"));
+        let table = terms::table(&system, kind, *keypos);
+        for (at, operation) in operations.iter().enumerate() {
+            let before = table.to_list();
+            let theirs = answers.next().expect("an answer to each operation");
+            let theirs = terms::settled(kind, operation, read(&theirs));
+            let mine = terms::settled(kind, operation, terms::act(&table, operation));
+            assert!(
+                theirs == mine,
+                "{kind}, key at {keypos}\nOTP:  {theirs}\nnoex: {mine}\nafter {:#?}\nof {before:?}",
+                &operations[at.saturating_sub(3)..=at]
+            );
+        }
+        table.delete_table().expect("it is there");
     }
     assert_eq!(answers.next(), None);
 }

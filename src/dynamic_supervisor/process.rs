@@ -31,6 +31,7 @@ use crate::exit::{ExitReason, drop_quietly};
 use crate::gen_server::{
     Context, Down, Exit, GenServer, HandleInfo, HandleRequest, InitStop, ReplyTo,
 };
+use crate::hash::Seeds;
 use crate::process::pid::Pid;
 use crate::sched::rng::Rng;
 use crate::supervisor::backoff::{Backoff, chance};
@@ -64,7 +65,7 @@ pub(crate) struct DynamicProcess<A, P> {
     pub(super) rng: Rng,
     pub(super) children: Children<A>,
     pub(super) jobs: BTreeMap<u64, Job<A, P>>,
-    pub(super) by_pid: HashMap<Pid, u64>,
+    pub(super) by_pid: HashMap<Pid, u64, Seeds>,
     /// How many jobs are for children that are new.
     pub(super) new: usize,
     pub(super) next: u64,
@@ -86,7 +87,7 @@ impl<A: Send + 'static, P: ChildPid> GenServer for DynamicProcess<A, P> {
             rng: chance(cx),
             children: Children::default(),
             jobs: BTreeMap::new(),
-            by_pid: HashMap::new(),
+            by_pid: HashMap::default(),
             new: 0,
             next: 0,
         })

@@ -85,6 +85,8 @@ pub(crate) struct Common {
     pub(crate) access: Access,
     pub(crate) ttl: Option<Duration>,
     pub(crate) sweep_every: Duration,
+    /// Where in its objects their key is, counted from 1; `None`: its objects are keys and values.
+    pub(super) keypos: Option<usize>,
     gone: AtomicBool,
     word: AtomicU64,
     pub(crate) rights: Mutex<Rights>,
@@ -99,6 +101,7 @@ impl Common {
         name: Option<Arc<str>>,
         ttl: Option<Duration>,
         sweep_every: Duration,
+        keypos: Option<usize>,
     ) -> Self {
         let number = core.belongings.number();
         Common {
@@ -107,6 +110,7 @@ impl Common {
             access,
             ttl,
             sweep_every,
+            keypos,
             gone: AtomicBool::new(false),
             word: AtomicU64::new(match owner {
                 Owner::Process(pid) => word(pid),
@@ -152,6 +156,14 @@ impl Common {
         // Relaxed: who may is told so by a message, which orders it.
         self.word.store(word(to), Relaxed);
         true
+    }
+
+    /// From now on nobody is the owner who calls: the table is its process's in all else, but only who passes
+    /// without being asked ([`Need::Keep`]) changes it. So no code of the user's does, on whatever thread.
+    #[cfg(feature = "persist")]
+    pub(super) fn seal(&self) {
+        // Relaxed: before anybody else has the table.
+        self.word.store(NOBODY, Relaxed);
     }
 
     /// Whether it is the owner who calls.

@@ -65,7 +65,7 @@ impl Increment {
     }
 
     /// What becomes of a counter. Pure: the rule of `ets:update_counter/3`.
-    fn result(self, counter: i128) -> i128 {
+    pub(super) fn result(self, counter: i128) -> i128 {
         // Far from the ends of an i128: both are at most 64 bits long.
         let sum = counter + self.by;
         match self.threshold {

@@ -27,6 +27,25 @@ pub enum TableError {
     /// The result does not fit the counter's type.
     #[error("the result does not fit the counter")]
     Overflow,
+    /// Of a dynamic table: the object is not a tuple, or has no element at the table's key position.
+    #[error("not a tuple, or one without an element at the key's position")]
+    BadObject,
+    /// Of a dynamic table: the object has no element at this position, which are counted from 1.
+    #[error("the object has no element at this position")]
+    BadPosition,
+    /// Of a dynamic table: the element that is to be added to is not an integer.
+    #[error("the element to add to is not an integer")]
+    NotAnInteger,
+    /// Of a dynamic table: the key of an object would change; or, of a match specification that is to replace
+    /// objects, it is not plain from how it is written that it would not.
+    #[error("the key of an object would change")]
+    KeyChanged,
+    /// Of a dynamic table: a float is NaN or infinite, which in Erlang is no number.
+    #[error("a float that is not finite")]
+    NotFinite,
+    /// Of a dynamic table: tables of its type cannot do this.
+    #[error("tables of this type cannot do this")]
+    WrongKind,
     /// Another table of the system has the name.
     #[error("another table has this name")]
     NameTaken,

@@ -8,6 +8,7 @@ use super::keeper;
 use super::kind::{Keeps, TableType};
 use super::store::{Store, Terms};
 use super::table::{Inner, Table};
+use crate::exit::Term;
 use crate::process::pid::Pid;
 use crate::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct TableInfo {
     pub name: Option<Arc<str>>,
     /// Of what kind it is. OTP: `type`.
     pub kind: TableType,
+    /// Of a dynamic table, where in its objects their key is, counted from 1. OTP: the same.
+    pub keypos: Option<usize>,
     /// The type of its keys.
     pub key: &'static str,
     /// The type of its values.
@@ -67,12 +70,17 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
             Owner::Process(pid) => Some(pid),
             Owner::System => keeper::pid(&common.core),
         };
+        let (key, value) = match common.keypos {
+            None => (std::any::type_name::<K>(), std::any::type_name::<V>()),
+            Some(_) => (std::any::type_name::<Term>(), std::any::type_name::<Term>()),
+        };
         TableInfo {
             number: common.number,
             name,
             kind: Kind::TYPE,
-            key: std::any::type_name::<K>(),
-            value: std::any::type_name::<V>(),
+            keypos: common.keypos,
+            key,
+            value,
             access: common.access,
             owner,
             heir: self.heir_now(),

@@ -83,12 +83,22 @@
 //! | `kind` | the kinds, as types |
 //! | `common` | who may, and whether it is still there |
 //! | `tables`, `keeper` | all tables of a system, and the process that keeps house for them |
+//! | `dynamic` | tables of any terms, with match specifications: [`TermTable`] |
 //! | `store` | the data structures |
+//! | `file`, with the feature `tab2file` | tables in files |
+//! | `persist`, with the feature `persist` | tables whose writes are on disk when they are acknowledged |
 
+#[cfg(any(feature = "tab2file", feature = "persist"))]
+mod codec;
 mod common;
 mod counter;
+#[cfg(any(feature = "tab2file", feature = "persist"))]
+mod draft;
+mod dynamic;
 mod engine;
 mod error;
+#[cfg(feature = "tab2file")]
+mod file;
 mod fix;
 mod info;
 mod keeper;
@@ -96,20 +106,35 @@ mod kind;
 mod objects;
 mod order;
 mod owner;
+#[cfg(feature = "persist")]
+mod persist;
 mod select;
 pub(crate) mod store;
 mod table;
 pub(crate) mod tables;
 mod update;
 
+#[cfg(any(feature = "tab2file", feature = "persist"))]
+pub use self::codec::Stored;
 pub use self::common::{Access, Expiry};
 pub use self::counter::{Counter, CounterUpdate, Increment};
+pub use self::dynamic::{
+    CounterOp, MatchPages, MatchPattern, MatchSpec, MatchSpecError, TermTable, TermTableBuilder,
+    TermTransfer,
+};
 pub use self::error::TableError;
+#[cfg(feature = "tab2file")]
+pub use self::file::{LoadTable, SaveTable, TableFileError, TableFileInfo};
 pub use self::fix::Fixed;
 pub use self::info::TableInfo;
 pub use self::kind::{
     Bag, DuplicateBag, Finds, Keeps, OrderedSet, Replaces, Set, TableKind, TableType, Unique,
 };
 pub use self::owner::Transfer;
+#[cfg(feature = "persist")]
+pub use self::persist::{
+    Durability, OpenTable, PersistError, PersistentBuilder, PersistentTable, Persists, Writing,
+};
 pub use self::select::Pages;
 pub use self::table::{Table, TableBuilder};
+pub use crate::exit::OrderedTerm;

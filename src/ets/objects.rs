@@ -234,12 +234,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
         V: PartialEq,
         Kind: Finds<K, V, Q>,
     {
-        let inner = &self.inner;
-        let mut picked = Picked::<K, V, Kind>::default();
-        inner.store.write(&inner.common.write(), key, |spot| {
-            picked.take(spot, |_, candidate| candidate == value);
-        })?;
-        Ok(picked.count)
+        self.inner.delete_at(key, |_, candidate| candidate == value)
     }
 
     /// Takes the value under a key out, or the values. OTP: `ets:take/2`.
@@ -298,7 +293,7 @@ fn put<K: 'static, V: 'static, Kind: Keeps<K, V>>(
 impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
     /// Looks at what is under a key.
     #[inline]
-    fn look<Q: ?Sized, R>(
+    pub(super) fn look<Q: ?Sized, R>(
         &self,
         key: &Q,
         look: impl FnOnce(Option<&Kind::Content<V>>) -> R,
@@ -310,6 +305,25 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
         self.store.read(&self.common.read(), key, |entry| {
             look(entry.map(|entry| entry.content))
         })
+    }
+}
+
+impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+    /// Deletes those objects with this key that are wanted; how many that were.
+    pub(super) fn delete_at<Q: ?Sized>(
+        &self,
+        key: &Q,
+        wanted: impl FnMut(&K, &V) -> bool,
+    ) -> Result<usize, TableError>
+    where
+        K: Borrow<Q>,
+        Kind: Finds<K, V, Q>,
+    {
+        let mut picked = Picked::<K, V, Kind>::default();
+        self.store.write(&self.common.write(), key, |spot| {
+            picked.take(spot, wanted);
+        })?;
+        Ok(picked.count)
     }
 }
 

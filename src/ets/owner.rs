@@ -117,9 +117,13 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
         data: D,
     ) -> Result<(), TableError> {
         let from = self.owner_calling()?;
+        self.give_with(from, transfer(self.clone(), from, to, data))
+    }
+
+    /// Makes the process that a letter is for the owner after `from`, and sends it.
+    pub(super) fn give_with(&self, from: Pid, mut letter: Envelope) -> Result<(), TableError> {
         let inner = &self.inner;
         let core = &inner.common.core;
-        let mut letter = transfer(self.clone(), from, to, data);
         let cell = letter.address().ok_or(TableError::NoProc)?;
         if !cell.core.is(core) {
             return Err(TableError::NoProc);
@@ -170,7 +174,10 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
         self.replace_heir(None)
     }
 
-    fn replace_heir(&self, heir: Option<SomeHeir<K, V, Kind>>) -> Result<(), TableError> {
+    pub(super) fn replace_heir(
+        &self,
+        heir: Option<SomeHeir<K, V, Kind>>,
+    ) -> Result<(), TableError> {
         self.owner_calling()?;
         let before = std::mem::replace(&mut *self.inner.heir.lock(), heir);
         drop(before);
@@ -178,7 +185,7 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     }
 
     /// The owner, if it is who calls.
-    fn owner_calling(&self) -> Result<Pid, TableError> {
+    pub(super) fn owner_calling(&self) -> Result<Pid, TableError> {
         let common = &self.inner.common;
         if common.is_gone() {
             return Err(TableError::Gone);

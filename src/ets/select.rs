@@ -5,15 +5,16 @@
 //! there throughout; others may or may not be seen. A lock is held for some hundred objects at a time, so
 //! writers go on meanwhile.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use super::engine::Holds;
 use super::error::TableError;
-use super::kind::{Keeps, Replaces, TableKind};
+use super::kind::{Finds, Keeps, Replaces, TableKind};
 use super::objects::Picked;
-use super::store::{Item, Spot, Store};
+use super::store::{Find, Item, Spot, Store};
 use super::table::{Inner, Table};
 
 /// How many objects are taken out, or replaced, before they are dropped.
@@ -126,31 +127,18 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
         Kind: Replaces,
     {
         let inner = &self.inner;
-        let mut old: Vec<V> = Vec::new();
-        let mut new: Vec<(usize, V)> = Vec::new();
-        let (mut count, mut at) = (0, None);
+        let mut exchange = Exchange::default();
+        let mut at = None;
         loop {
             at = inner
                 .store
                 .edit(&inner.common.write(), at.as_ref(), |spot| {
-                    new.clear();
-                    let Some(entry) = spot.entry() else {
-                        return ControlFlow::Continue(());
-                    };
-                    for (place, value) in entry.content.values().iter().enumerate() {
-                        new.extend(replace(entry.key, value).map(|value| (place, value)));
-                    }
-                    count += new.len();
-                    spot.alter(|content| {
-                        for (place, value) in new.drain(..) {
-                            old.extend(content.exchange(place, value));
-                        }
-                    });
-                    flow(old.len() >= SHEAF)
+                    exchange.replace::<K, Kind::Content<V>>(spot, &mut replace);
+                    flow(exchange.old.len() >= SHEAF)
                 })?;
-            old.clear();
+            exchange.old.clear();
             if at.is_none() {
-                return Ok(count);
+                return Ok(exchange.count);
             }
         }
     }
@@ -206,6 +194,47 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Table<K, V, Kind> {
     }
 }
 
+/// Values that took the place of others, which are to be dropped when no lock is held.
+struct Exchange<V> {
+    count: usize,
+    old: Vec<V>,
+    new: Vec<(usize, V)>,
+}
+
+impl<V> Default for Exchange<V> {
+    fn default() -> Self {
+        Exchange {
+            count: 0,
+            old: Vec::new(),
+            new: Vec::new(),
+        }
+    }
+}
+
+impl<V> Exchange<V> {
+    /// Replaces those values at a place of which `replace` makes others.
+    fn replace<K, C: Holds<V>>(
+        &mut self,
+        spot: &mut impl Spot<K, C>,
+        mut replace: impl FnMut(&K, &V) -> Option<V>,
+    ) {
+        self.new.clear();
+        let Some(entry) = spot.entry() else {
+            return;
+        };
+        for (place, value) in entry.content.values().iter().enumerate() {
+            let new = replace(entry.key, value);
+            self.new.extend(new.map(|value| (place, value)));
+        }
+        self.count += self.new.len();
+        spot.alter(|content| {
+            for (place, value) in self.new.drain(..) {
+                self.old.extend(content.exchange(place, value));
+            }
+        });
+    }
+}
+
 fn flow(stop: bool) -> ControlFlow<()> {
     match stop {
         true => ControlFlow::Break(()),
@@ -214,6 +243,23 @@ fn flow(stop: bool) -> ControlFlow<()> {
 }
 
 impl<K: 'static, V: 'static, Kind: Keeps<K, V>> Inner<K, V, Kind> {
+    /// Replaces those values of a key of which `replace` makes others; how many that were.
+    pub(super) fn replace_at<Q: ?Sized>(
+        &self,
+        key: &Q,
+        replace: impl FnMut(&K, &V) -> Option<V>,
+    ) -> Result<usize, TableError>
+    where
+        K: Borrow<Q>,
+        Kind: Finds<K, V, Q>,
+    {
+        let mut exchange = Exchange::default();
+        self.store.write(&self.common.write(), key, |spot| {
+            exchange.replace(spot, replace);
+        })?;
+        Ok(exchange.count)
+    }
+
     fn each(&self, mut visit: impl FnMut(&K, &V)) -> Result<(), TableError> {
         let _end = self.store.scan(&self.common.read(), None, |entry| {
             each_of::<K, V, Kind>(entry, &mut visit);

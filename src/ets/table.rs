@@ -102,6 +102,7 @@ pub struct TableBuilder<K, V, Kind: TableKind = Set> {
     ttl: Option<Duration>,
     sweep_every: Duration,
     heir: Option<SomeHeir<K, V, Kind>>,
+    keypos: Option<usize>,
 }
 
 impl<K, V, Kind: TableKind> fmt::Debug for TableBuilder<K, V, Kind> {
@@ -124,6 +125,7 @@ impl<K, V, Kind: TableKind> Default for TableBuilder<K, V, Kind> {
             ttl: None,
             sweep_every: Duration::from_secs(1),
             heir: None,
+            keypos: None,
         }
     }
 }
@@ -175,6 +177,22 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
         self
     }
 
+    /// The builder of a table whose objects have their key at this position.
+    pub(super) fn of_objects(
+        keypos: usize,
+        name: Option<Arc<str>>,
+        access: Option<Access>,
+        heir: Option<SomeHeir<K, V, Kind>>,
+    ) -> Self {
+        TableBuilder {
+            name,
+            access,
+            heir,
+            keypos: Some(keypos),
+            ..Self::default()
+        }
+    }
+
     /// Makes the table, owned by the process of `cx`.
     ///
     /// # Errors
@@ -195,11 +213,22 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
     }
 
     /// Makes a table; if the result is an error, one that is not there.
-    fn make(
+    pub(super) fn make(
         self,
         core: &CoreRef,
         owner: Owner,
         access: Access,
+    ) -> (Table<K, V, Kind>, Result<(), TableError>) {
+        self.make_with(core, owner, access, |_| {})
+    }
+
+    /// As [`make`](Self::make); `prepare` gets the table before anybody can see it.
+    pub(super) fn make_with(
+        self,
+        core: &CoreRef,
+        owner: Owner,
+        access: Access,
+        prepare: impl FnOnce(&Inner<K, V, Kind>),
     ) -> (Table<K, V, Kind>, Result<(), TableError>) {
         let common = Common::new(
             core.clone(),
@@ -208,12 +237,14 @@ impl<K: 'static, V: 'static, Kind: Keeps<K, V>> TableBuilder<K, V, Kind> {
             self.name,
             self.ttl,
             self.sweep_every,
+            self.keypos,
         );
         let inner = Arc::new(Inner {
             common,
             store: Kind::Store::<K, V>::new(),
             heir: Mutex::new(self.heir),
         });
+        prepare(&inner);
         let entered = if core.state.load(Acquire) == STOPPED {
             Err(TableError::Gone)
         } else {

@@ -118,7 +118,7 @@ impl Tables {
         there.cloned().collect()
     }
 
-    fn find(&self, name: &str) -> Option<Listed> {
+    pub(super) fn find(&self, name: &str) -> Option<Listed> {
         let table = self.names.read().get(name).cloned();
         table.filter(|table| !table.common().is_gone())
     }

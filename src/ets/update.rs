@@ -205,7 +205,7 @@ impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Table<K, V, Kind> {
 
 impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Inner<K, V, Kind> {
     /// Changes a value, unless `change` fails. `None`: there is none.
-    fn change<Q: ?Sized, R>(
+    pub(super) fn change<Q: ?Sized, R>(
         &self,
         key: &Q,
         change: impl FnOnce(&mut V) -> Result<R, TableError>,
@@ -226,7 +226,7 @@ impl<K: 'static, V: Clone + 'static, Kind: Unique<K, V>> Inner<K, V, Kind> {
     }
 
     /// As [`change`](Self::change), of `default` if there is none.
-    fn change_or<R>(
+    pub(super) fn change_or<R>(
         &self,
         key: K,
         default: V,

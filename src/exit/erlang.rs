@@ -6,13 +6,22 @@
 use std::fmt::{self, Write};
 
 use super::cut::Cut;
+use super::map::Entries;
 use super::term::{Term, TermKind};
+
+/// What is left of something that is open.
+enum Open<'a> {
+    /// A tuple or a list, and what closes it.
+    Row(std::slice::Iter<'a, Term>, char),
+    /// A map, and the value whose key was written.
+    Map(Entries<'a>, Option<&'a Term>),
+}
 
 /// Writes `term` to `out`, at most so much of it as [`Cut`] lets through.
 pub(super) fn write_term(term: &Term, out: &mut dyn Write) -> fmt::Result {
     let mut out = Cut::new(out);
     // The tuples and lists that are open: what is left of each, and what closes it.
-    let mut open: Vec<(std::slice::Iter<'_, Term>, char)> = Vec::new();
+    let mut open: Vec<Open<'_>> = Vec::new();
     let mut term = term;
     loop {
         match term.kind() {
@@ -23,27 +32,45 @@ pub(super) fn write_term(term: &Term, out: &mut dyn Write) -> fmt::Result {
             TermKind::Binary(bytes) => write_binary(bytes, &mut out)?,
             TermKind::Tuple(_) => out.write_char('{')?,
             TermKind::List(_) => out.write_char('[')?,
+            TermKind::Map(_) => out.write_str("#{")?,
+            TermKind::Pid(pid) => write!(out, "{pid}")?,
+            TermKind::Monitor(monitor) => write!(out, "{monitor:?}")?,
+            TermKind::Timer(timer) => write!(out, "{timer}")?,
         }
         let mut at_start = true;
         match term.kind() {
-            TermKind::Tuple(parts) => open.push((parts.iter(), '}')),
-            TermKind::List(parts) => open.push((parts.iter(), ']')),
+            TermKind::Tuple(parts) => open.push(Open::Row(parts.iter(), '}')),
+            TermKind::List(parts) => open.push(Open::Row(parts.iter(), ']')),
+            TermKind::Map(map) => open.push(Open::Map(map.entries(), None)),
             _ => at_start = false,
         }
         term = loop {
             if out.is_full() {
                 return Ok(());
             }
-            let Some((parts, close)) = open.last_mut() else {
+            let Some(inner) = open.last_mut() else {
                 return Ok(());
             };
-            if let Some(next) = parts.next() {
+            let (next, close) = match inner {
+                Open::Map(_, value @ Some(_)) => {
+                    out.write_str(" => ")?;
+                    at_start = true;
+                    (value.take(), '}')
+                }
+                Open::Map(entries, value) => {
+                    let entry = entries.next();
+                    *value = entry.map(|(_, value)| value);
+                    (entry.map(|(key, _)| key), '}')
+                }
+                Open::Row(parts, close) => (parts.next(), *close),
+            };
+            if let Some(next) = next {
                 if !at_start {
                     out.write_char(',')?;
                 }
                 break next;
             }
-            out.write_char(*close)?;
+            out.write_char(close)?;
             at_start = false;
             open.pop();
         };
@@ -311,6 +338,20 @@ mod tests {
         // OTP takes it for text and prints "ab".
         prints(Term::list([97, 98]), "[97,98]");
         assert_eq!(format!("{:?}", Term::from((1, "x"))), r#"{1,<<"x">>}"#);
+    }
+
+    #[test]
+    fn maps_are_in_the_order_of_their_keys() {
+        prints(Term::map::<Term, Term>([]), "#{}");
+        let inner = Term::map([(Term::list::<Term>([]), Term::tuple::<Term>([]))]);
+        prints(
+            Term::map([
+                (Term::atom("b"), Term::from((1, 2))),
+                (Term::from(2.0), 7.into()),
+                (Term::from(3), inner),
+            ]),
+            "#{3 => #{[] => {}},2.0 => 7,b => {1,2}}",
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! [`Term`]: the small Erlang value that an exit reason may carry.
+//! [`Term`]: an Erlang value, as an exit reason may carry one and a
+//! [`TermTable`](crate::ets::TermTable) keeps them.
 //!
 //! Terms are shared, and nested as deep as their maker likes. What works on one keeps a list of
 //! the places still to visit on the heap (invariant 4 of [`super`]), and a term without parts,
@@ -8,13 +9,19 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::erlang;
+use super::map::TermMap;
+use crate::process::pid::{MonitorRef, Pid};
+use crate::sched::timer_ref::TimerRef;
 use crate::sync::Arc;
 
-/// A small Erlang value: an atom, a number, a binary, a tuple or a list of such.
+/// An Erlang value: an atom, a number, a binary, a pid or a reference; a tuple, a list or a map of such.
 ///
 /// It tells whoever sees a process end what was meant, in a form that an Erlang node can be sent:
-/// OTP's `{shutdown, Term}` is [`ExitReason::Shutdown`](crate::ExitReason::Shutdown) with a term.
-/// There are no maps, pids, references or integers beyond 64 bits.
+/// OTP's `{shutdown, Term}` is [`ExitReason::Shutdown`](crate::ExitReason::Shutdown) with a term. And it
+/// is what a [`TermTable`](crate::ets::TermTable) keeps.
+///
+/// There are no funs, ports, improper lists, or bitstrings that are not whole bytes. An integer has 64
+/// bits: of Rust's types that may exceed them a term is made by `try_from`, so that nothing is cut off.
 ///
 /// A term is one pointer; a clone shares it. Terms may nest without limit: dropping, comparing,
 /// hashing and printing a deep one take no more stack than a flat one.
@@ -23,10 +30,12 @@ use crate::sync::Arc;
 /// its UTF-8 bytes, whether built as [`TermKind::String`] or as [`TermKind::Binary`]. Floats are
 /// compared by their bits, so that NaN equals itself and `0.0` is not `-0.0` (as since OTP 27).
 /// A part that both terms share is not looked into; otherwise comparing, and hashing always,
-/// visits a part once for each place where it stands.
+/// visits a part once for each place where it stands. Erlang's `==`, in which `1` is `1.0`, and its
+/// order of all terms are [`compare`](Term::compare).
 ///
 /// `Display` and `Debug` both print Erlang's syntax, atoms quoted where Erlang would, and cut
 /// what is longer than 4 KiB. What is not a value in Erlang is printed as `nan`, `inf`, `-inf`.
+/// `parse` reads that syntax.
 ///
 /// # Examples
 /// ```
@@ -36,6 +45,8 @@ use crate::sync::Arc;
 /// assert_eq!(term.to_string(), r#"{badarg,<<"no such key">>,7}"#);
 /// assert_eq!(Term::atom("Hello world").to_string(), "'Hello world'");
 /// assert_eq!(Term::list([1.5, 2.0]).to_string(), "[1.5,2.0]");
+/// assert_eq!(term, r#"{badarg, <<"no such key">>, 7}"#.parse()?);
+/// # Ok::<(), noex::ParseTermError>(())
 /// ```
 #[derive(Clone)]
 pub struct Term(Arc<Node>);
@@ -50,7 +61,8 @@ pub enum TermKind {
     Atom(Box<str>),
     /// A whole number.
     Integer(i64),
-    /// A number with a fraction. Erlang knows no infinity and no NaN; that is not checked here.
+    /// A number with a fraction. Erlang knows no infinity and no NaN; that is not checked here, but
+    /// remembered: see [`Term::is_finite`].
     Float(f64),
     /// Text: in Erlang a binary in UTF-8, as Elixir's strings are; not a list of characters.
     String(Box<str>),
@@ -60,12 +72,22 @@ pub enum TermKind {
     Tuple(Vec<Term>),
     /// A proper list: `[a,b]`.
     List(Vec<Term>),
+    /// Terms by keys: `#{a => 1}`.
+    Map(TermMap),
+    /// A process.
+    Pid(Pid),
+    /// A monitor: in Erlang a reference.
+    Monitor(MonitorRef),
+    /// A timer: in Erlang a reference.
+    Timer(TimerRef),
 }
 
 /// The shared part of a term. Apart from [`TermKind`], so that the latter has no `Drop` and can be
 /// taken apart by pattern.
 struct Node {
     kind: TermKind,
+    /// No float in it is NaN or infinite.
+    finite: bool,
 }
 
 impl Term {
@@ -110,6 +132,29 @@ impl Term {
         TermKind::List(elements.into_iter().map(Into::into).collect()).into()
     }
 
+    /// A map. Of several values for one key the last one counts, as in `maps:from_list/1`. `1` and `1.0`
+    /// are two keys.
+    ///
+    /// ```
+    /// # use noex::Term;
+    /// let map = Term::map([(Term::atom("b"), 2), (Term::atom("a"), 1)]);
+    /// assert_eq!(map.to_string(), "#{a => 1,b => 2}");
+    /// ```
+    pub fn map<K: Into<Term>, V: Into<Term>>(entries: impl IntoIterator<Item = (K, V)>) -> Term {
+        TermKind::Map(TermMap::of(entries)).into()
+    }
+
+    /// Whether all floats in this term are numbers in Erlang too: none is NaN or infinite. Takes no time:
+    /// it is known of every term since it was made.
+    pub fn is_finite(&self) -> bool {
+        self.0.finite
+    }
+
+    /// Whether the two are one and the same part of memory.
+    pub(super) fn is(&self, other: &Term) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What this term is.
     ///
     /// ```
@@ -125,10 +170,11 @@ impl Term {
 }
 
 impl TermKind {
-    /// The terms directly inside; none of what is neither tuple nor list.
-    pub(super) fn parts(&self) -> &[Term] {
+    /// The terms directly inside; none of what is no tuple, list or map.
+    pub(crate) fn parts(&self) -> &[Term] {
         match self {
             TermKind::Tuple(parts) | TermKind::List(parts) => parts,
+            TermKind::Map(map) => map.parts(),
             _ => &[],
         }
     }
@@ -136,12 +182,13 @@ impl TermKind {
     fn take_parts(&mut self) -> Vec<Term> {
         match self {
             TermKind::Tuple(parts) | TermKind::List(parts) => std::mem::take(parts),
+            TermKind::Map(map) => map.take_parts(),
             _ => Vec::new(),
         }
     }
 
     /// The bytes of what is a binary in Erlang.
-    fn bytes(&self) -> Option<&[u8]> {
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
         match self {
             TermKind::String(text) => Some(text.as_bytes()),
             TermKind::Binary(bytes) => Some(bytes),
@@ -157,6 +204,10 @@ impl TermKind {
             (Integer(a), Integer(b)) => a == b,
             (Float(a), Float(b)) => a.to_bits() == b.to_bits(),
             (Tuple(a), Tuple(b)) | (List(a), List(b)) => a.len() == b.len(),
+            (Map(a), Map(b)) => a.len() == b.len(),
+            (Pid(a), Pid(b)) => a == b,
+            (Monitor(a), Monitor(b)) => a == b,
+            (Timer(a), Timer(b)) => a == b,
             (String(_) | Binary(_), String(_) | Binary(_)) => self.bytes() == other.bytes(),
             _ => false,
         }
@@ -225,6 +276,10 @@ impl Hash for Term {
                 TermKind::Binary(bytes) => (3u8, &**bytes).hash(state),
                 TermKind::Tuple(parts) => (4u8, parts.len()).hash(state),
                 TermKind::List(parts) => (5u8, parts.len()).hash(state),
+                TermKind::Map(map) => (6u8, map.len()).hash(state),
+                TermKind::Pid(pid) => (7u8, pid).hash(state),
+                TermKind::Monitor(monitor) => (8u8, monitor).hash(state),
+                TermKind::Timer(timer) => (9u8, timer).hash(state),
             }
             if !term.kind().parts().is_empty() {
                 rest.push(term.kind().parts().iter());
@@ -254,75 +309,13 @@ impl fmt::Debug for Term {
 
 impl From<TermKind> for Term {
     fn from(kind: TermKind) -> Term {
-        Term(Arc::new(Node { kind }))
+        let finite = match &kind {
+            TermKind::Float(number) => number.is_finite(),
+            others => others.parts().iter().all(Term::is_finite),
+        };
+        Term(Arc::new(Node { kind, finite }))
     }
 }
-
-impl From<&str> for Term {
-    /// Text, not an atom: see [`Term::atom`].
-    fn from(text: &str) -> Term {
-        TermKind::String(text.into()).into()
-    }
-}
-
-impl From<String> for Term {
-    fn from(text: String) -> Term {
-        TermKind::String(text.into()).into()
-    }
-}
-
-impl From<&[u8]> for Term {
-    fn from(bytes: &[u8]) -> Term {
-        Term::binary(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Term {
-    fn from(bytes: Vec<u8>) -> Term {
-        Term::binary(bytes)
-    }
-}
-
-impl From<Vec<Term>> for Term {
-    fn from(elements: Vec<Term>) -> Term {
-        TermKind::List(elements).into()
-    }
-}
-
-impl From<bool> for Term {
-    /// The atom `true` or `false`.
-    fn from(value: bool) -> Term {
-        Term::atom(if value { "true" } else { "false" })
-    }
-}
-
-macro_rules! from_numbers {
-    ($($kind:ident: $($number:ty),+;)+) => {$($(
-        impl From<$number> for Term {
-            fn from(number: $number) -> Term {
-                TermKind::$kind(number.into()).into()
-            }
-        }
-    )+)+};
-}
-
-from_numbers! {
-    Integer: i8, i16, i32, i64, u8, u16, u32;
-    Float: f32, f64;
-}
-
-macro_rules! from_tuples {
-    ($(($($name:ident)+))+) => {$(
-        impl<$($name: Into<Term>),+> From<($($name,)+)> for Term {
-            #[allow(non_snake_case, reason = "one name for a type and the value of it")]
-            fn from(($($name,)+): ($($name,)+)) -> Term {
-                TermKind::Tuple(vec![$($name.into()),+]).into()
-            }
-        }
-    )+};
-}
-
-from_tuples! { (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) }
 
 #[cfg(test)]
 mod tests {

@@ -217,20 +217,20 @@ pub(crate) fn ask_as<R: Send + 'static>(
     let in_place = unsafe { (*node).vtable.answered_in_place };
     // SAFETY: the asker's hold.
     let pending = unsafe { Pending::from_raw(ask) };
-    let core = cell.core.clone();
+    let core = &cell.core;
     // SAFETY: an envelope for a server of the cell's type, by the caller's types.
     match unsafe { deliver(cell, node, class) } {
         Delivered::In => {
-            let call = Call::new(&core, pending, timeout);
+            let call = Call::new(core, pending, timeout);
             if in_place {
-                call.answered_by(&core, (cell.id, cell.serial))
+                call.answered_by(core, (cell.id, cell.serial))
             } else {
                 call
             }
         }
         Delivered::Dead(node) => {
             // SAFETY: given back.
-            unsafe { undelivered(&core, Some(cell.pid()), node, Discard::Dead) };
+            unsafe { undelivered(core, Some(cell.pid()), node, Discard::Dead) };
             Call::failed(
                 cell.exit_reason()
                     .map_or(CallError::NoProc, CallError::Exited),
@@ -240,12 +240,12 @@ pub(crate) fn ask_as<R: Send + 'static>(
             cell.core.count(Count::Rejected, 1);
             // SAFETY: given back; its caller, us, is told `Overloaded` by that.
             guard(|| unsafe { ((*node).vtable.discard)(node, Discard::Overload) });
-            Call::new(&core, pending, timeout)
+            Call::new(core, pending, timeout)
         }
         full => {
             // SAFETY: as above.
             unsafe { full.settle(cell) };
-            Call::new(&core, pending, timeout)
+            Call::new(core, pending, timeout)
         }
     }
 }

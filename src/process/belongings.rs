@@ -31,6 +31,7 @@ use super::death;
 use super::deliver::send_signal;
 use super::pid::Pid;
 use super::signal::Signal;
+use crate::hash::Seeds;
 use crate::sched::core::Core;
 use crate::sched::worker::here;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -60,7 +61,7 @@ struct Entry {
     waiting: Vec<Signal>,
 }
 
-type Shard = HashMap<Pid, Entry>;
+type Shard = HashMap<Pid, Entry, Seeds>;
 
 /// What the processes of a system own.
 #[derive(Default)]

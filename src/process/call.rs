@@ -18,6 +18,10 @@ use crate::sync::atomic::Ordering::Relaxed;
 /// The default timeout of a call, as in OTP.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A call with less time than this, in nanoseconds, says at its first poll whom to wake, so that it does not
+/// miss its timeout while its target runs.
+const UNSAID: u64 = 100_000_000;
+
 /// A call that has been sent: a future of the reply. OTP: `gen_server:send_request/2` and what
 /// `gen_server:call/2` does with it.
 ///
@@ -39,6 +43,9 @@ pub struct Call<R> {
     core: Option<CoreRef>,
     /// Whom it waits for, if that process is bound to answer itself.
     target: Option<(u32, u32)>,
+    /// At its first poll it may leave it at that it is polled again once the target has run, without
+    /// saying whom to wake.
+    may_leave_unsaid: bool,
     timer: Option<(TimerRef, Waker)>,
 }
 
@@ -74,11 +81,13 @@ impl<R> Call<R> {
             deadline,
             core: Some(home),
             target: None,
+            may_leave_unsaid: deadline - now.min(deadline) > UNSAID,
             timer: None,
         }
     }
 
     /// The process of `core`'s with this id and serial has to answer itself.
+    #[inline]
     pub(crate) fn answered_by(mut self, core: &Core, target: (u32, u32)) -> Self {
         // Another system's pids mean nothing in the wait-for graph of this one.
         if self.core.as_ref().is_some_and(|home| home.is(core)) {
@@ -93,6 +102,7 @@ impl<R> Call<R> {
             deadline: u64::MAX,
             core: None,
             target: None,
+            may_leave_unsaid: false,
             timer: None,
         }
     }
@@ -181,6 +191,14 @@ impl<R> Call<R> {
         let State::Pending(pending) = &mut self.state else {
             return Poll::Pending;
         };
+        if std::mem::take(&mut self.may_leave_unsaid)
+            && self.target.is_some()
+            && worker.may_run_behind()
+            && !pending.is_done()
+        {
+            worker.turn.unsaid.set(true);
+            return Poll::Pending;
+        }
         if let Poll::Ready(answer) = pending.poll(cx) {
             return Poll::Ready(answer);
         }

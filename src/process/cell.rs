@@ -117,6 +117,8 @@ pub(crate) struct Own {
     pub(crate) dead: bool,
     /// `current` is noex's own doing, not somebody's message: `terminate`.
     pub(crate) uncounted: bool,
+    /// It runs again without being woken: a call of its handler's has not said yet whom to wake.
+    pub(crate) asked: bool,
     /// How far the envelope in `current` was opened.
     pub(crate) stage: Stage,
     /// Messages taken in, oldest first.
@@ -235,6 +237,7 @@ impl Cell {
                     trap_exit: false,
                     dead: false,
                     uncounted: false,
+                    asked: false,
                     stage: Stage::Spent,
                     inbox: List::new(),
                     current: ptr::null_mut(),

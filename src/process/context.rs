@@ -522,7 +522,7 @@ fn wait_for<R>(core: &CoreRef, pending: Pending<R>, asked: bool) -> Call<R> {
     }
 }
 
-fn blocking<R: Send + 'static>(
+pub(crate) fn blocking<R: Send + 'static>(
     core: &CoreRef,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Call<R> {

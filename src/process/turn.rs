@@ -31,13 +31,17 @@ pub(super) enum After {
     /// Waits, or gone for good. The cell must not be touched.
     Left,
     Requeue,
+    /// To run again, as if woken, once the process that it asked has run.
+    Behind {
+        /// It is a server that has yet to make its edge in the wait-for graph.
+        owes_edge: bool,
+    },
 }
 
 /// Runs one turn of a queued process.
 pub(crate) fn run(worker: &Worker, job: Job) {
     worker.set_current(Some(job.cell()));
     worker.turn.budget.set(worker.core().settings.budget);
-    worker.turn.woken.set(false);
     worker.turn.yielded.set(false);
     let after = {
         let _poll = exit::enter_poll();
@@ -46,17 +50,35 @@ pub(crate) fn run(worker: &Worker, job: Job) {
     };
     worker.flush_counts();
     worker.turn.question.set(None);
-    if matches!(after, After::Requeue) {
+    if !matches!(after, After::Left) {
         // SAFETY: not left, so the process, or what is left of it, is still ours.
-        let cell = unsafe { job.cell().as_ref() };
-        if worker.turn.woken.get() {
-            // The wake-up was taken in but not acted on: it must not be lost.
-            let queued_already = !cell.mailbox.wake();
-            debug_assert!(queued_already);
-        }
-        worker.push_back(cell);
+        queue_again(worker, unsafe { job.cell().as_ref() }, after);
     }
     worker.set_current(None);
+}
+
+/// Queues a process that has had its turn; and if it pushes out one that asked before and has yet to wait,
+/// runs a turn of that one.
+#[inline(never)]
+fn queue_again(worker: &Worker, cell: &Cell, after: After) {
+    if worker.turn.woken.get() {
+        // The wake-up was taken in but not acted on: it must not be lost.
+        let queued_already = !cell.mailbox.wake();
+        debug_assert!(queued_already);
+    }
+    let After::Behind { owes_edge } = after else {
+        return worker.push_back(cell);
+    };
+    let Some(before) = worker.run_behind(cell, owes_edge) else {
+        return;
+    };
+    if worker.catches_up.replace(true) {
+        // The one that was pushed out has been answered, and asks again.
+        // SAFETY: pushed out, so queued, and alive.
+        return worker.push_back(unsafe { before.cell().as_ref() });
+    }
+    run(worker, before);
+    worker.catches_up.set(false);
 }
 
 /// The functions through which a cell may go take a pointer, not a reference, as a reference given as
@@ -69,7 +91,9 @@ unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
     let cell = unsafe { this.as_ref() };
     cell.mailbox.begin();
     // SAFETY: as the caller promises; the reference is not kept across other uses of `own`.
-    if unsafe { cell.own() }.dead {
+    let own = unsafe { cell.own() };
+    worker.turn.woken.set(std::mem::take(&mut own.asked));
+    if own.dead {
         // SAFETY: as the caller promises.
         return unsafe { reap(worker, this) };
     }
@@ -93,6 +117,19 @@ unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
             unsafe { answer_orphans(cell) };
         }
         match step {
+            Ok(Step::Listen | Step::Park) if worker.turn.unsaid.get() => {
+                worker.turn.unsaid.set(false);
+                // A call of the handler's would not wake it.
+                // SAFETY: as the caller promises.
+                unsafe { cell.own() }.asked = true;
+                let owes_edge = cell.vtable.serves;
+                return After::Behind { owes_edge };
+            }
+            Ok(Step::Park) if waits_too_soon(worker) => {
+                // SAFETY: as the caller promises.
+                unsafe { cell.own() }.asked = true;
+                return After::Behind { owes_edge: false };
+            }
             Ok(Step::Listen) => {
                 if !cell.vtable.serves {
                     // SAFETY: as the caller promises.
@@ -417,6 +454,18 @@ unsafe fn prepare_park(worker: &Worker, cell: &Cell) {
         // SAFETY: as the caller promises.
         unsafe { cycle::enter(worker, cell, question) };
     }
+}
+
+/// Whether a server is about to make an edge in the wait-for graph while one that asked before, and runs
+/// behind the slot, has yet to make its own.
+fn waits_too_soon(worker: &Worker) -> bool {
+    if !worker.asker_owes_edge() || worker.catches_up.get() {
+        return false;
+    }
+    let question = worker.turn.question.take();
+    let asks = question.is_some();
+    worker.turn.question.set(question);
+    asks
 }
 
 /// Sees to the timeouts that the process waits with, noted by its latest poll.

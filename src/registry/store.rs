@@ -475,7 +475,8 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         let keys = keys.into_iter().flat_map(Keys::into_all);
         keys.map(|(stamp, key)| {
             let hash = self.seeds.hash_one(&key);
-            let which = Which::These(&[stamp]);
+            let stamps = [stamp];
+            let which = Which::These(&stamps);
             let mut taken = self.take(core, (hash, &key), holder, which, tell);
             taken._keys.push(key);
             taken

@@ -56,6 +56,10 @@ pub(crate) struct Remote {
     pub(crate) stealers: [Stealer<Job>; PRIORITIES],
     /// The process that runs next on this thread. Others take it only from a thread that is stuck.
     pub(crate) slot: LifoSlot<Cell>,
+    /// A process that asked one in the slot, and runs when that has; see [`Worker::run_behind`].
+    ///
+    /// [`Worker::run_behind`]: super::worker::Worker::run_behind
+    pub(crate) asker: LifoSlot<Cell>,
     /// Set by the watchdog while the thread's handler holds it up.
     pub(crate) stuck: AtomicBool,
     /// Counts turns; the watchdog sees by it that a thread moves on.
@@ -76,6 +80,7 @@ impl Remote {
         Remote {
             stealers,
             slot: LifoSlot::new(),
+            asker: LifoSlot::new(),
             stuck: AtomicBool::new(false),
             turns: AtomicU64::new(0),
             budget: AtomicU32::new(0),
@@ -89,11 +94,16 @@ impl Remote {
     /// Whether another thread could take something over.
     pub(crate) fn has_stealable(&self) -> bool {
         self.stealers.iter().any(|stealer| !stealer.is_empty())
-            || self.stuck.load(Relaxed) && !self.slot.is_empty()
+            || self.stuck.load(Relaxed) && self.has_kept()
+    }
+
+    /// Whether the thread keeps something to itself.
+    fn has_kept(&self) -> bool {
+        !self.slot.is_empty() || !self.asker.is_empty()
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        !self.slot.is_empty() || self.stealers.iter().any(|stealer| !stealer.is_empty())
+        self.has_kept() || self.stealers.iter().any(|stealer| !stealer.is_empty())
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) mod slot;
 pub(crate) mod stats;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod threads;
+#[cfg_attr(all(test, loom), allow(dead_code, unreachable_pub))]
+pub(crate) mod timer_ref;
 #[cfg(not(all(test, loom)))]
 pub(crate) mod timers;
 pub(crate) mod watch;

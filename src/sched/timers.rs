@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::clock::{MS, later, tick_at};
 use super::core::Core;
 use super::stats::Count;
+pub use super::timer_ref::TimerRef;
 use super::wheel::{Key, Wheel};
 use super::worker::{Worker, worker_of};
 use crate::process::cell::{Cell, CellRef};
@@ -27,14 +28,6 @@ const NEVER: u64 = u64::MAX;
 const BATCH: usize = 256;
 /// How far the time a thread has cached is behind at the most, with much to spare.
 const MARGIN: u64 = 5 * MS;
-
-/// Names a timer. OTP: the reference that `erlang:send_after/3` returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TimerRef {
-    shard: u32,
-    interval: bool,
-    key: u64,
-}
 
 /// What a timer does when its time has come.
 pub(crate) enum Due {

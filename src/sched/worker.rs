@@ -55,6 +55,8 @@ pub(crate) struct Turn {
     pub(crate) calls: Local<u32>,
     /// How many other things of noex's it waits for.
     pub(crate) others: Local<u32>,
+    /// One of the calls has not said yet whom to wake: see [`Worker::may_run_behind`].
+    pub(crate) unsaid: Local<bool>,
     /// The earliest timeout it waits with, on the system's clock.
     pub(crate) deadline: Local<u64>,
     /// What the one call asked, and whom.
@@ -74,6 +76,11 @@ pub(crate) struct Worker {
     pub(crate) turn: Turn,
     round: Local<u32>,
     slot_runs: Local<u32>,
+    /// What is in `Remote::asker`, if anything, is a server that has yet to make its edge in the wait-for
+    /// graph.
+    owes_edge: Local<bool>,
+    /// Whoever was pushed out of there has its turn.
+    pub(crate) catches_up: Local<bool>,
     pub(crate) recycler: Recycler,
     ids: RefCell<Vec<u32>>,
     credit: Local<usize>,
@@ -143,12 +150,15 @@ impl Worker {
                 listens: Local::new(false),
                 calls: Local::new(0),
                 others: Local::new(0),
+                unsaid: Local::new(false),
                 deadline: Local::new(u64::MAX),
                 question: Local::new(None),
                 target: Local::new((0, 0)),
             },
             round: Local::new(0),
             slot_runs: Local::new(0),
+            owes_edge: Local::new(false),
+            catches_up: Local::new(false),
             recycler: Recycler::new(),
             ids: RefCell::new(Vec::new()),
             credit: Local::new(0),
@@ -201,6 +211,7 @@ impl Worker {
     pub(crate) fn begin_poll(&self) {
         self.turn.calls.set(0);
         self.turn.others.set(0);
+        self.turn.unsaid.set(false);
         self.turn.question.set(None);
         self.turn.deadline.set(u64::MAX);
     }
@@ -409,6 +420,36 @@ impl Worker {
         }
     }
 
+    /// Whether the running process may run again right behind the one in the slot, instead of waiting for
+    /// an answer. That one is the last that it queued here, so probably the server that it asks, which will
+    /// have answered: then the asker needs no waker, does not park, and is not queued again by the answer.
+    /// If not, it waits in the usual way at its second poll.
+    #[inline(always)]
+    pub(crate) fn may_run_behind(&self) -> bool {
+        !self.remote().slot.is_empty() && self.seeded.is_none()
+    }
+
+    /// Whether a server that is to run behind the slot has yet to make its edge in the wait-for graph.
+    pub(crate) fn asker_owes_edge(&self) -> bool {
+        self.owes_edge.get() && !self.remote().asker.is_empty()
+    }
+
+    /// Queues the running process to run when the one in the slot, and what that puts there, has run. If
+    /// another one was to, it comes out: it is to wait in the usual way, before anything else happens, so
+    /// that of those who ask each other the first waits first. `owes_edge`: so is this one then.
+    ///
+    /// The place is as the slot is: others take from it only if this thread is stuck, and the watch for that
+    /// was set up when the slot was filled.
+    #[must_use = "it is to run next"]
+    pub(crate) fn run_behind(&self, cell: &Cell, owes_edge: bool) -> Option<Job> {
+        if cell.fixed.priority != Priority::Normal {
+            self.push_back(cell);
+            return None;
+        }
+        self.owes_edge.set(owes_edge);
+        self.remote().asker.put(cell.this()).map(Job)
+    }
+
     /// Queues a process behind all others of its priority.
     pub(crate) fn push_back(&self, cell: &Cell) {
         match &self.seeded {
@@ -454,8 +495,16 @@ impl Worker {
                 self.slot_runs.set(self.slot_runs.get() + 1);
                 return Some(Job(cell));
             }
+            if let Some(cell) = self.remote().asker.take() {
+                self.slot_runs.set(self.slot_runs.get() + 1);
+                return Some(Job(cell));
+            }
         }
         self.slot_runs.set(0);
+        // It does not wait for ever behind those who keep the slot full.
+        if let Some(cell) = self.remote().asker.take() {
+            return Some(Job(cell));
+        }
         let normal = &self.queues[lane(Priority::Normal)];
         if let Some(job) = normal.pop() {
             return Some(job);
@@ -521,7 +570,7 @@ impl Worker {
         }
     }
 
-    /// Half of another thread's queue, beginning at a random one; the slot only of one that is stuck.
+    /// Half of another thread's queue, beginning at a random one; what it keeps only of one that is stuck.
     pub(crate) fn steal(&self) -> Option<Job> {
         let threads = self.core.remotes.len();
         let start = self.rng.borrow_mut().below(threads as u64) as usize;
@@ -542,7 +591,7 @@ impl Worker {
                 }
             }
             if remote.stuck.load(Relaxed) {
-                if let Some(cell) = remote.slot.steal() {
+                if let Some(cell) = remote.slot.steal().or_else(|| remote.asker.steal()) {
                     return Some(Job(cell));
                 }
             }

@@ -19,6 +19,7 @@ use super::strategy::Significant;
 use super::supervised::{Directory, Place};
 use crate::error::StartError;
 use crate::exit::{ExitReason, Quiet};
+use crate::hash::Seeds;
 use crate::process::estate::Heir;
 use crate::process::pid::Pid;
 use crate::sync::Arc;
@@ -94,8 +95,8 @@ pub(crate) enum After {
 pub(crate) struct Children {
     by_key: BTreeMap<Key, Child>,
     by_rank: BTreeMap<u64, Key>,
-    by_id: HashMap<Arc<str>, Key>,
-    by_pid: HashMap<Pid, Key>,
+    by_id: HashMap<Arc<str>, Key, Seeds>,
+    by_pid: HashMap<Pid, Key, Seeds>,
     next: Key,
     next_rank: u64,
     directory: Arc<Directory>,

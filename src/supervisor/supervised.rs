@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use super::spec::ChildSpec;
 use crate::gen_server::{GenServer, ServerRef};
 use crate::handles::{asks_whoever, tells_whoever};
+use crate::hash::Seeds;
 use crate::process::pid::Pid;
 use crate::sync::atomic::{
     AtomicU64,
@@ -64,7 +65,7 @@ impl Place {
 /// The places of a supervisor's children.
 #[derive(Default)]
 pub(crate) struct Directory {
-    places: Mutex<HashMap<Arc<str>, Arc<Place>>>,
+    places: Mutex<HashMap<Arc<str>, Arc<Place>, Seeds>>,
 }
 
 impl Directory {

@@ -11,10 +11,12 @@ main() ->
     ok = file:write_file(File ++ ".answers", [[Answer, $\n] || Answer <- Out]),
     init:stop().
 
+line(<<"t ", Text/binary>>, State) -> {terms(parsed(Text), State), State};
 line(Line, State) ->
     Words = [binary_to_list(Word) || Word <- binary:split(Line, <<" ">>, [global, trim_all])],
     case Words of
-        ["new", Kind] -> new(list_to_atom(Kind), State);
+        ["new", Kind] -> new(list_to_atom(Kind), [], State);
+        ["new", Kind, KeyPos] -> new(list_to_atom(Kind), [{keypos, n(KeyPos)}], State);
         ["==" | _] -> scene(State);
         [[$p, _] = Person | Rest] -> person(Rest, Person, State);
         ["kill", Person] -> kill(Person, State);
@@ -31,12 +33,12 @@ line(Line, State) ->
 
 %% Operations on one table.
 
-new(Kind, State) ->
+new(Kind, Options, State) ->
     case State of
         #{table := Old} -> ets:delete(Old);
         _ -> ok
     end,
-    {"new", #{table => ets:new(t, [Kind, public]), kind => Kind}}.
+    {"new", #{table => ets:new(t, [Kind, public | Options]), kind => Kind}}.
 
 act(Words, #{table := T} = State) ->
     try act(Words, T, State)
@@ -124,6 +126,55 @@ act(["range_back", From, To], T, State) ->
     all(ets:select_reverse(T, [{{'$1', '_', '_'}, Guards, ['$_']}]), State);
 act(["fix"], T, _) -> true = ets:safe_fixtable(T, true), "ok";
 act(["unfix"], T, _) -> true = ets:safe_fixtable(T, false), "ok".
+
+%% Operations on one table of any terms: an operation is a term, and so is its answer.
+
+parsed(Text) ->
+    {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list([Text, "."])),
+    {ok, Term} = erl_parse:parse_term(Tokens),
+    Term.
+
+terms({sort, Terms}, _) -> written(lists:sort(Terms));
+terms({compare, A, B}, _) -> written({A == B, A =:= B, A < B});
+terms(Operation, #{table := T} = State) ->
+    try written(term(Operation, T, State))
+    catch error:badarg -> "badarg"
+    end.
+
+written(Term) -> unicode:characters_to_binary(io_lib:format("~tw", [Term])).
+
+term({insert, Objects}, T, State) when is_list(Objects) -> ets:insert(T, in_order(Objects, State));
+term({insert_new, Objects}, T, State) when is_list(Objects) ->
+    ets:insert_new(T, in_order(Objects, State));
+term({delete, K}, T, _) ->
+    There = ets:member(T, K),
+    true = ets:delete(T, K),
+    There;
+term({delete_object, O}, T, _) -> removed(T, fun() -> ets:delete_object(T, O) end);
+term({match_delete, P}, T, _) -> removed(T, fun() -> ets:match_delete(T, P) end);
+term({select, Spec, Limit}, T, _) -> lists:append(pages(ets:select(T, Spec, Limit)));
+term({Name, K}, T, State) when Name =:= next; Name =:= prev -> known(ets:Name(T, K), State);
+term(Name, T, State) when Name =:= first; Name =:= last ->
+    case ets:Name(T) of
+        '$end_of_table' -> '$end_of_table';
+        K -> known(K, State)
+    end;
+term(size, T, _) -> ets:info(T, size);
+term(walk, T, _) -> walk(T, ets:first(T), fun(_) -> ok end);
+term(Name, T, _) when Name =:= foldl; Name =:= foldr ->
+    lists:reverse(ets:Name(fun(O, Os) -> [O | Os] end, [], T));
+term(Name, T, _) when is_atom(Name) -> ets:Name(T);
+term(Operation, T, _) ->
+    [Name | Arguments] = tuple_to_list(Operation),
+    apply(ets, Name, [T | Arguments]).
+
+removed(T, Remove) ->
+    Before = ets:info(T, size),
+    true = Remove(),
+    Before - ets:info(T, size).
+
+known(K, #{kind := ordered_set}) -> K;
+known(_, _) -> known.
 
 %% OTP 25.2 inserts a list into a bag, and only there, from its end.
 in_order(Objects, #{kind := bag}) -> lists:reverse(Objects);
