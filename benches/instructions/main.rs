@@ -27,6 +27,7 @@ mod messages;
 mod processes;
 mod services;
 mod table;
+mod tables;
 
 use std::path::Path as File;
 use std::process::ExitCode;
@@ -55,6 +56,10 @@ const PATHS: &[(&str, Path, u64, u64)] = &[
     ("timer:cancel", services::timer_cancel, 2_000, 22_000),
     ("timer:fire", services::timer_fire, 2_000, 22_000),
     ("whereis", services::whereis, 2_000, 42_000),
+    ("ets:lookup", tables::lookup_set, 2_000, 42_000),
+    ("ets:insert", tables::insert_set, 2_000, 42_000),
+    ("ets:lookup_ordered", tables::lookup_ordered, 2_000, 42_000),
+    ("ets:insert_ordered", tables::insert_ordered, 2_000, 42_000),
 ];
 
 /// `pingpong`, with an allocation more.

@@ -7,7 +7,7 @@
 //!    it writes no shared line; what is in stock is counted in `refs`.
 
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use super::blocking::Pool;
@@ -19,7 +19,7 @@ use super::slot::LifoSlot;
 use super::stats::{Count, Counters, Stats};
 use super::timers::{Due, Timers};
 use super::watch::Watch;
-use super::worker::{Job, worker_of};
+use super::worker::{Job, home, worker_of};
 use crate::exit::ExitReason;
 use crate::hooks::Hooks;
 use crate::process::ask::Answer;
@@ -232,11 +232,15 @@ impl Core {
     #[cold]
     pub(crate) fn inject(&self, cell: &Cell) {
         let injector = &self.injectors[lane(cell.fixed.priority)];
-        injector.push(Job::new(cell));
-        match &self.manual {
-            Some(manual) => manual.ring(),
-            None => self.idle.notify_from_outside(|| !injector.is_empty()),
+        let Some(manual) = &self.manual else {
+            injector.push(Job::new(cell));
+            return self.idle.notify_from_outside(|| !injector.is_empty());
+        };
+        match home().filter(|worker| ptr::eq(worker.core(), self)) {
+            Some(worker) => worker.push_back(cell),
+            None => injector.push(Job::new(cell)),
         }
+        manual.ring();
     }
 
     /// Tells whoever sleeps that a timer is due at `tick`, earlier than any before.

@@ -297,6 +297,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         let core = &self.inner.core;
+        self.inner.worker.leave_home();
         // SAFETY: the worker stays in its `Rc` until the guard is gone.
         let _entered = unsafe { self.inner.worker.enter() };
         crate::system::stop::reap_all(core, &self.inner.worker);
@@ -337,8 +338,12 @@ impl Inner {
         if self.ticking.replace(true) {
             return None;
         }
-        // SAFETY: `self` is in an `Rc` held by the driver, which the guard borrows.
-        let entered = unsafe { self.worker.enter() };
+        // SAFETY: `self` is in an `Rc` held by the driver, which the guard borrows, which stays on this
+        // thread, and which leaves home when it is dropped.
+        let entered = unsafe {
+            self.worker.come_home();
+            self.worker.enter()
+        };
         Some(Ticking {
             inner: self,
             _entered: entered,

@@ -1,7 +1,7 @@
 //! Memory for envelopes and cells, recycled. A message is one allocation, made by its sender and
 //! freed by its receiver, which is what general allocators do worst; here each scheduler thread keeps
 //! what was freed on it, sorted by size, for what is allocated on it next, and threads pass surplus on
-//! in batches.
+//! in batches. A thread that drives a manual system is one between its ticks, too.
 //!
 //! Every block comes from the global allocator with the layout of its size class, and any thread may
 //! give it back there, so nothing depends on where it was made.
@@ -14,7 +14,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell as Local;
 use std::ptr::{self, NonNull};
 
-use super::worker::here;
+use super::worker::{Worker, here, home};
 use crate::sync::Mutex;
 
 /// Size classes are this many bytes apart, which is also their alignment.
@@ -161,7 +161,7 @@ impl Drop for Stock {
 /// Memory of the given layout.
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    let block = match (class_of(layout), here()) {
+    let block = match (class_of(layout), here().or_else(home)) {
         (Some(class), Some(worker)) => match worker.recycler.with(class, Chain::pop) {
             Some(block) => block,
             None => restock(worker, class),
@@ -178,7 +178,7 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
 }
 
 #[cold]
-fn restock(worker: &super::worker::Worker, class: usize) -> *mut u8 {
+fn restock(worker: &Worker, class: usize) -> *mut u8 {
     let batch = worker.core().stock.batches[class].lock().pop();
     match batch {
         Some(mut batch) => {
@@ -197,7 +197,7 @@ fn restock(worker: &super::worker::Worker, class: usize) -> *mut u8 {
 /// `block` came from [`allocate`] with the same layout, and is not used any more.
 #[inline(always)]
 pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
-    match (class_of(layout), here()) {
+    match (class_of(layout), here().or_else(home)) {
         (Some(class), Some(worker)) => {
             let surplus = worker.recycler.with(class, |chain| {
                 // SAFETY: free now, as the caller says.
@@ -216,7 +216,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 }
 
 #[cold]
-fn destock(worker: &super::worker::Worker, class: usize) {
+fn destock(worker: &Worker, class: usize) {
     let mut batch = worker.recycler.with(class, Chain::split);
     let refused = {
         let mut batches = worker.core().stock.batches[class].lock();

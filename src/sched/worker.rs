@@ -101,6 +101,7 @@ unsafe impl Send for Worker {}
 
 thread_local! {
     static HERE: Local<*const Worker> = const { Local::new(ptr::null()) };
+    static HOME: Local<*const Worker> = const { Local::new(ptr::null()) };
 }
 
 /// The scheduler thread that the caller runs on, if it is one (a manual system's driver is one while
@@ -118,6 +119,21 @@ pub(crate) fn here<'a>() -> Option<&'a Worker> {
 #[inline(always)]
 pub(crate) fn worker_of<'a>(core: &Core) -> Option<&'a Worker> {
     here().filter(|worker| ptr::eq(worker.core(), core))
+}
+
+/// Between two ticks: the worker of the manual system that the calling thread drives; of several, the one it
+/// ticked last. Good for what neither runs users' code nor needs a turn.
+#[inline]
+pub(crate) fn home<'a>() -> Option<&'a Worker> {
+    if here().is_some() {
+        return None;
+    }
+    // SAFETY: set by a driver that is alive, as it leaves before it is dropped, on this thread, which it
+    // never leaves. Nobody else uses the worker between two ticks. The result is used within the call that
+    // asked for it.
+    HOME.try_with(|home| unsafe { home.get().as_ref() })
+        .ok()
+        .flatten()
 }
 
 /// Makes `worker` the calling thread's, until the guard goes.
@@ -249,6 +265,22 @@ impl Worker {
     /// `self` stays where it is and alive until the guard is dropped.
     pub(crate) unsafe fn enter(&self) -> Entered {
         Entered(HERE.with(|here| here.replace(self)))
+    }
+
+    /// Makes this the calling thread's [`home`].
+    ///
+    /// # Safety
+    /// `self` stays where it is, alive and on this thread, until [`leave_home`](Self::leave_home).
+    pub(crate) unsafe fn come_home(&self) {
+        HOME.with(|home| home.set(self));
+    }
+
+    pub(crate) fn leave_home(&self) {
+        HOME.with(|home| {
+            if ptr::eq(home.get(), self) {
+                home.set(ptr::null());
+            }
+        });
     }
 
     #[inline(always)]
