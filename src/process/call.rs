@@ -193,13 +193,16 @@ impl<R> Call<R> {
         };
         if std::mem::take(&mut self.may_leave_unsaid)
             && self.target.is_some()
-            && worker.may_run_behind()
+            && !worker.turn.unanswered.get()
+            && worker.may_run_behind(cell)
+            && self.deadline.saturating_sub(worker.coarse_now()) > UNSAID
             && !pending.is_done()
         {
             worker.turn.unsaid.set(true);
             return Poll::Pending;
         }
         if let Poll::Ready(answer) = pending.poll(cx) {
+            worker.turn.unanswered.set(false);
             return Poll::Ready(answer);
         }
         if pending.is_done() {

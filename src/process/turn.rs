@@ -93,6 +93,7 @@ unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
     // SAFETY: as the caller promises; the reference is not kept across other uses of `own`.
     let own = unsafe { cell.own() };
     worker.turn.woken.set(std::mem::take(&mut own.asked));
+    worker.turn.unanswered.set(worker.turn.woken.get());
     if own.dead {
         // SAFETY: as the caller promises.
         return unsafe { reap(worker, this) };
@@ -122,6 +123,9 @@ unsafe fn turn(worker: &Worker, this: NonNull<Cell>) -> After {
                 // A call of the handler's would not wake it.
                 // SAFETY: as the caller promises.
                 unsafe { cell.own() }.asked = true;
+                if worker.turn.yielded.replace(false) {
+                    return After::Requeue;
+                }
                 let owes_edge = cell.vtable.serves;
                 return After::Behind { owes_edge };
             }

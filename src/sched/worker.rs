@@ -57,6 +57,9 @@ pub(crate) struct Turn {
     pub(crate) others: Local<u32>,
     /// One of the calls has not said yet whom to wake: see [`Worker::may_run_behind`].
     pub(crate) unsaid: Local<bool>,
+    /// It runs again behind one that it asked, and has not been answered yet: who asks anew on each poll and
+    /// lets go of the call is not to run for ever.
+    pub(crate) unanswered: Local<bool>,
     /// The earliest timeout it waits with, on the system's clock.
     pub(crate) deadline: Local<u64>,
     /// What the one call asked, and whom.
@@ -167,6 +170,7 @@ impl Worker {
                 calls: Local::new(0),
                 others: Local::new(0),
                 unsaid: Local::new(false),
+                unanswered: Local::new(false),
                 deadline: Local::new(u64::MAX),
                 question: Local::new(None),
                 target: Local::new((0, 0)),
@@ -457,8 +461,10 @@ impl Worker {
     /// have answered: then the asker needs no waker, does not park, and is not queued again by the answer.
     /// If not, it waits in the usual way at its second poll.
     #[inline(always)]
-    pub(crate) fn may_run_behind(&self) -> bool {
-        !self.remote().slot.is_empty() && self.seeded.is_none()
+    pub(crate) fn may_run_behind(&self, cell: &Cell) -> bool {
+        cell.fixed.priority == Priority::Normal
+            && !self.remote().slot.is_empty()
+            && self.seeded.is_none()
     }
 
     /// Whether a server that is to run behind the slot has yet to make its edge in the wait-for graph.
@@ -476,7 +482,7 @@ impl Worker {
     pub(crate) fn run_behind(&self, cell: &Cell, owes_edge: bool) -> Option<Job> {
         if cell.fixed.priority != Priority::Normal {
             self.push_back(cell);
-            return None;
+            return self.remote().asker.take().map(Job);
         }
         self.owes_edge.set(owes_edge);
         self.remote().asker.put(cell.this()).map(Job)
@@ -511,8 +517,8 @@ impl Worker {
             } else {
                 self.take_injected(Priority::Normal).or_else(low)
             };
-            if job.is_some() {
-                return job;
+            if let Some(job) = job.or_else(|| self.relieve()) {
+                return Some(job);
             }
         }
         // Relaxed: a hint; whoever starts a process of high priority has set it before queueing.
@@ -534,10 +540,10 @@ impl Worker {
         }
         self.slot_runs.set(0);
         // It does not wait for ever behind those who keep the slot full.
-        if let Some(cell) = self.remote().asker.take() {
-            return Some(Job(cell));
-        }
         let normal = &self.queues[lane(Priority::Normal)];
+        if let Some(cell) = self.remote().asker.take() {
+            normal.push(Job(cell));
+        }
         if let Some(job) = normal.pop() {
             return Some(job);
         }
@@ -546,6 +552,17 @@ impl Worker {
         }
         self.take_injected(Priority::Normal)
             .or_else(|| self.take_low())
+    }
+
+    /// What a thread that is stuck keeps to itself: its askers' timeouts and kills do not wait until somebody
+    /// is idle.
+    #[cold]
+    fn relieve(&self) -> Option<Job> {
+        let others = self.core.remotes.iter().enumerate();
+        others
+            .filter(|(index, remote)| *index != self.index && remote.stuck.load(Relaxed))
+            .find_map(|(_, remote)| remote.slot.steal().or_else(|| remote.asker.steal()))
+            .map(Job)
     }
 
     fn take_low(&self) -> Option<Job> {
