@@ -43,9 +43,9 @@ pub struct Call<R> {
     core: Option<CoreRef>,
     /// Whom it waits for, if that process is bound to answer itself.
     target: Option<(u32, u32)>,
-    /// At its first poll it may leave it at that it is polled again once the target has run, without
-    /// saying whom to wake.
-    may_leave_unsaid: bool,
+    /// The turn in which it may leave it at that it is polled again once the target has run, without saying
+    /// whom to wake: that in which it was made, until it is polled. 0: none.
+    unsaid_in: u32,
     timer: Option<(TimerRef, Waker)>,
 }
 
@@ -70,10 +70,13 @@ impl<R> Call<R> {
     /// A wait for an answer from `core`'s system. The timeout runs on the clock of the asker's own
     /// system, if the asker is a process.
     pub(crate) fn new(core: &CoreRef, pending: Pending<R>, timeout: Option<Duration>) -> Self {
-        let (home, now) = match here() {
-            Some(worker) => (worker.core_ref().clone(), worker.coarse_now_or_later()),
-            None if timeout.is_some() => (core.clone(), core.clock.now()),
-            None => (core.clone(), 0),
+        let (home, now, turn) = match here() {
+            Some(worker) => {
+                let now = worker.coarse_now_or_later();
+                (worker.core_ref().clone(), now, worker.turn_number())
+            }
+            None if timeout.is_some() => (core.clone(), core.clock.now(), 0),
+            None => (core.clone(), 0, 0),
         };
         let deadline = timeout.map_or(u64::MAX, |timeout| crate::sched::clock::later(now, timeout));
         Call {
@@ -81,7 +84,11 @@ impl<R> Call<R> {
             deadline,
             core: Some(home),
             target: None,
-            may_leave_unsaid: deadline - now.min(deadline) > UNSAID,
+            unsaid_in: if deadline.saturating_sub(now) > UNSAID {
+                turn
+            } else {
+                0
+            },
             timer: None,
         }
     }
@@ -102,7 +109,7 @@ impl<R> Call<R> {
             deadline: u64::MAX,
             core: None,
             target: None,
-            may_leave_unsaid: false,
+            unsaid_in: 0,
             timer: None,
         }
     }
@@ -191,11 +198,10 @@ impl<R> Call<R> {
         let State::Pending(pending) = &mut self.state else {
             return Poll::Pending;
         };
-        if std::mem::take(&mut self.may_leave_unsaid)
+        if std::mem::take(&mut self.unsaid_in) == worker.turn_number()
             && self.target.is_some()
             && !worker.turn.unanswered.get()
             && worker.may_run_behind(cell)
-            && self.deadline.saturating_sub(worker.coarse_now()) > UNSAID
             && !pending.is_done()
         {
             worker.turn.unsaid.set(true);

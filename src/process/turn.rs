@@ -43,6 +43,7 @@ pub(crate) fn run(worker: &Worker, job: Job) {
     worker.set_current(Some(job.cell()));
     worker.turn.budget.set(worker.core().settings.budget);
     worker.turn.yielded.set(false);
+    worker.turn.unsaid.set(false);
     let after = {
         let _poll = exit::enter_poll();
         // SAFETY: a queued process is alive, and having taken it from the queue makes this its turn.
@@ -52,28 +53,39 @@ pub(crate) fn run(worker: &Worker, job: Job) {
     worker.turn.question.set(None);
     if !matches!(after, After::Left) {
         // SAFETY: not left, so the process, or what is left of it, is still ours.
-        queue_again(worker, unsafe { job.cell().as_ref() }, after);
+        unsafe { queue_again(worker, job.cell(), after) };
     }
     worker.set_current(None);
 }
 
 /// Queues a process that has had its turn; and if it pushes out one that asked before and has yet to wait,
-/// runs a turn of that one.
+/// runs a turn of that one. A pointer, as for [`turn`]: once it is queued it may go.
+///
+/// # Safety
+/// The caller has just run a turn of the process, and not left it.
 #[inline(never)]
-fn queue_again(worker: &Worker, cell: &Cell, after: After) {
-    if worker.turn.woken.get() {
-        // The wake-up was taken in but not acted on: it must not be lost.
-        let queued_already = !cell.mailbox.wake();
-        debug_assert!(queued_already);
-    }
-    let After::Behind { owes_edge } = after else {
-        return worker.push_back(cell);
+unsafe fn queue_again(worker: &Worker, this: NonNull<Cell>, after: After) {
+    let before = {
+        // SAFETY: as the caller promises; not used once it is queued.
+        let cell = unsafe { this.as_ref() };
+        if worker.turn.woken.get() {
+            // The wake-up was taken in but not acted on: it must not be lost.
+            let queued_already = !cell.mailbox.wake();
+            debug_assert!(queued_already);
+        }
+        match after {
+            After::Behind { owes_edge } => worker.run_behind(cell, owes_edge),
+            After::Requeue | After::Left => {
+                worker.push_back(cell);
+                None
+            }
+        }
     };
-    let Some(before) = worker.run_behind(cell, owes_edge) else {
+    let Some(before) = before else {
         return;
     };
     if worker.catches_up.replace(true) {
-        // The one that was pushed out has been answered, and asks again.
+        // The one that runs was pushed out itself, and asks again.
         // SAFETY: pushed out, so queued, and alive.
         return worker.push_back(unsafe { before.cell().as_ref() });
     }

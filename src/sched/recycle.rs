@@ -158,10 +158,25 @@ impl Drop for Stock {
     }
 }
 
+/// The worker whose blocks the caller may use.
+#[inline(always)]
+fn recycling_here<'a>() -> Option<&'a Worker> {
+    match here() {
+        Some(worker) => Some(worker),
+        None => home_of_host(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn home_of_host<'a>() -> Option<&'a Worker> {
+    home()
+}
+
 /// Memory of the given layout.
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    let block = match (class_of(layout), here().or_else(home)) {
+    let block = match (class_of(layout), recycling_here()) {
         (Some(class), Some(worker)) => match worker.recycler.with(class, Chain::pop) {
             Some(block) => block,
             None => restock(worker, class),
@@ -197,7 +212,7 @@ fn restock(worker: &Worker, class: usize) -> *mut u8 {
 /// `block` came from [`allocate`] with the same layout, and is not used any more.
 #[inline(always)]
 pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
-    match (class_of(layout), here().or_else(home)) {
+    match (class_of(layout), recycling_here()) {
         (Some(class), Some(worker)) => {
             let surplus = worker.recycler.with(class, |chain| {
                 // SAFETY: free now, as the caller says.

@@ -313,6 +313,13 @@ impl Worker {
         self.current.get()
     }
 
+    /// Which turn it is, of this thread; never 0.
+    #[inline(always)]
+    pub(crate) fn turn_number(&self) -> u32 {
+        // Relaxed: our own. Two turns share a number, so that none is 0.
+        (self.remote().turns.load(Relaxed) as u32) | 1
+    }
+
     pub(crate) fn set_current(&self, cell: Option<NonNull<Cell>>) {
         self.current.set(cell);
         let remote = self.remote();
@@ -539,10 +546,17 @@ impl Worker {
             }
         }
         self.slot_runs.set(0);
-        // It does not wait for ever behind those who keep the slot full.
         let normal = &self.queues[lane(Priority::Normal)];
+        // It does not wait for ever behind those who keep the slot full, nor the queue for them and it.
         if let Some(cell) = self.remote().asker.take() {
+            let Some(first) = normal.pop() else {
+                return Some(Job(cell));
+            };
             normal.push(Job(cell));
+            if self.core.manual.is_none() {
+                self.core.idle.notify_local();
+            }
+            return Some(first);
         }
         if let Some(job) = normal.pop() {
             return Some(job);
